@@ -1,0 +1,59 @@
+# How every folder of src/ becomes a library, its tests and its fuzz targets.
+
+# Warnings are errors in what we wrote; other people's headers are SYSTEM.
+add_library(meridian_options INTERFACE)
+target_compile_features(meridian_options INTERFACE cxx_std_23)
+target_compile_options(
+  meridian_options
+  INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
+            -Wold-style-cast -Wswitch-enum -Werror)
+target_include_directories(meridian_options INTERFACE "${CMAKE_SOURCE_DIR}/src")
+
+# meridian_library(folder [LIBRARIES ...]): src/<folder>/**.cc except tests, fuzz targets and benches, and except
+# subfolders that call meridian_library themselves (EXCLUDE names them). The target is meridian_<folder with _ for />.
+function(meridian_library folder)
+  cmake_parse_arguments(ARG "" "" "LIBRARIES;EXCLUDE;TEST_LIBRARIES" ${ARGN})
+  string(REPLACE "/" "_" name "${folder}")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/${folder}/*.cc")
+  foreach(excluded IN LISTS ARG_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX "/src/${folder}/${excluded}/")
+  endforeach()
+  set(tests ${sources})
+  set(fuzzers ${sources})
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
+
+  add_library(meridian_${name} STATIC ${sources})
+  target_link_libraries(meridian_${name} PUBLIC meridian_options ${ARG_LIBRARIES})
+
+  if(tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE meridian_${name} ${ARG_TEST_LIBRARIES} GTest::gtest_main)
+    add_test(NAME unit/${folder} COMMAND ${name}_test --gtest_brief=1)
+    set_tests_properties(unit/${folder} PROPERTIES LABELS unit TIMEOUT 120)
+  endif()
+
+  foreach(fuzzer IN LISTS fuzzers)
+    meridian_fuzz_target("${fuzzer}" meridian_${name})
+  endforeach()
+endfunction()
+
+# x_fuzz.cc defines LLVMFuzzerTestOneInput. With MERIDIAN_FUZZ it becomes a libFuzzer program; always, a program that
+# replays the kept corpus (x_corpus/ beside it) as a test.
+function(meridian_fuzz_target source library)
+  cmake_path(GET source STEM stem)
+  cmake_path(GET source PARENT_PATH folder)
+  string(REGEX REPLACE "_fuzz$" "" subject "${stem}")
+  file(RELATIVE_PATH place "${CMAKE_SOURCE_DIR}/src" "${folder}")
+  string(REPLACE "/" "_" prefix "${place}")
+  if(MERIDIAN_FUZZ)
+    add_executable(${prefix}_${stem} "${source}")
+    target_link_libraries(${prefix}_${stem} PRIVATE ${library})
+    target_link_options(${prefix}_${stem} PRIVATE -fsanitize=fuzzer)
+  endif()
+  add_executable(${prefix}_${stem}_replay "${source}" "${CMAKE_SOURCE_DIR}/test/fuzz/replay.cc")
+  target_link_libraries(${prefix}_${stem}_replay PRIVATE ${library})
+  add_test(NAME fuzz-corpus/${place}/${subject} COMMAND ${prefix}_${stem}_replay "${folder}/${subject}_corpus")
+  set_tests_properties(fuzz-corpus/${place}/${subject} PROPERTIES LABELS fuzz-corpus TIMEOUT 120)
+endfunction()

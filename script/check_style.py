@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Fails on what no compiler finds and no reviewer should have to: see docs/style notes in ARCHITECTURE.md.
+
+    check_style.py [repository root]
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+# (what is banned, where it is allowed, why)
+BANNED = [
+    (r"\bstd::(jthread|thread)\b", ("src/runtime/", "test/", "bench/"), "threads belong to runtime/"),
+    (r"\bsystem_clock\b|\bsteady_clock\b", ("src/runtime/", "src/base/time", "test/", "bench/"), "time comes from a Loop"),
+    (r"\bclock_gettime\b|\bgettimeofday\b", ("src/runtime/", "test/", "bench/"), "time comes from a Loop"),
+    (r"\bstd::(mt19937|random_device|rand)\b|\bgetrandom\b", ("src/runtime/", "test/", "bench/"), "chance comes from a Random"),
+    (r"\bepoll_(wait|ctl|create)", ("src/runtime/",), "sockets belong to runtime/"),
+    (r"\b(TODO|FIXME|XXX)\b", (), "finish it, or open an issue and name it"),
+    (r"using namespace std\b", (), "name what is used"),
+    (r"\bthrow\b(?! by)", ("src/app/", "test/", "bench/"), "return a Result"),
+    (r"(?<![\w])assert\(", (), "use MERIDIAN_ASSERT"),
+]
+
+SIZE_MAX = 700  # Lines of a source file. Split at about 500.
+COLUMNS_MAX = 100
+
+
+def strip_comments(line: str) -> str:
+    return re.sub(r'"(\\.|[^"\\])*"', '""', line).split("//")[0]
+
+
+def check_source(root: pathlib.Path, path: pathlib.Path) -> list[str]:
+    name = path.relative_to(root).as_posix()
+    found = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if len(lines) > SIZE_MAX:
+        found.append(f"{name}: {len(lines)} lines; split it (at most {SIZE_MAX})")
+    if path.suffix == ".h":
+        if not lines or lines[0] != "#pragma once":
+            found.append(f"{name}:1: a header begins with #pragma once")
+        elif len(lines) < 2 or not lines[1].startswith("//"):
+            found.append(f"{name}:2: the line after #pragma once says what this is")
+    for number, line in enumerate(lines, 1):
+        if len(line) > COLUMNS_MAX:
+            found.append(f"{name}:{number}: {len(line)} columns; at most {COLUMNS_MAX}")
+        code = strip_comments(line)
+        for pattern, allowed, why in BANNED:
+            text = line if "TODO" in pattern else code
+            if re.search(pattern, text) and not name.startswith(allowed or ("\0",)):
+                found.append(f"{name}:{number}: {re.search(pattern, text).group(0)!r}: {why}")
+    return found
+
+
+def check_folders(root: pathlib.Path) -> list[str]:
+    return [
+        f"{path.relative_to(root)}: no folder of that name; name the thing instead"
+        for path in (root / "src").rglob("*")
+        if path.is_dir() and path.name in ("utils", "util", "common", "misc", "helpers")
+    ]
+
+
+def check_scripts(root: pathlib.Path) -> list[str]:
+    """What is executable says how it is run."""
+    listed = subprocess.run(
+        ["git", "-C", str(root), "ls-files", "script", ".ci"], capture_output=True, text=True, check=False
+    ).stdout.split()
+    found = []
+    for name in listed:
+        path = root / name
+        if path.suffix == "" and path.is_file() and not path.stat().st_mode & 0o100:
+            found.append(f"{name}: not executable")
+    return found
+
+
+def main() -> int:
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1]).resolve()
+    found = check_folders(root) + check_scripts(root)
+    for folder in ("src", "test", "bench"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in (".h", ".cc") and path.is_file():
+                found += check_source(root, path)
+    print("\n".join(found) if found else "style: ok")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
