@@ -1,0 +1,31 @@
+#include "cache/view_set.h"
+
+#include "base/hash.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace meridian {
+
+ViewSet::ViewSet(std::vector<std::shared_ptr<const View>> views, std::uint64_t seed)
+    : views_(std::move(views)), seed_(seed) {
+  std::ranges::sort(views_, [](const auto& a, const auto& b) {
+    const std::size_t left = a->pattern.prefix().size();
+    const std::size_t right = b->pattern.prefix().size();
+    return left != right ? left > right : a->index < b->index;
+  });
+}
+
+std::optional<ViewKey> ViewSet::find(std::string_view key) const {
+  for (const auto& view : views_) {
+    ViewKey found;
+    if (!view->pattern.match(key, found.parts)) continue;
+    found.view = view.get();
+    found.text = key;
+    found.hash = hash_bytes(key, seed_);
+    return found;
+  }
+  return std::nullopt;
+}
+
+}  // namespace meridian

@@ -1,0 +1,30 @@
+#pragma once
+// What commit-wait and the cache ask the timeline about its order of commits.
+//
+// Implementations: timeline/postgres (a side connection) and timeline/sim. Belongs to one loop.
+
+#include "base/result.h"
+#include "runtime/async.h"
+#include "runtime/deadline.h"
+#include "timeline/position.h"
+#include "timeline/snapshot.h"
+
+namespace meridian {
+
+class PositionSource {
+ public:
+  virtual ~PositionSource() = default;
+
+  // A position that every commit acknowledged before the call, and waited for by the disk, has
+  // reached; the feed reaches it without further commits. Errors: unavailable, timeout, cancelled.
+  virtual Async<Result<Position>> flushed(Deadline deadline) = 0;
+
+  // What a reader that starts now sees. Errors as above.
+  virtual Async<Result<Snapshot>> snapshot(Deadline deadline) = 0;
+
+  // Commits something empty, durably: afterwards flushed() covers everything that was committed
+  // before, also without waiting for the disk. Errors as above.
+  virtual Async<Result<void>> nudge(Deadline deadline) = 0;
+};
+
+}  // namespace meridian
