@@ -9,6 +9,7 @@
 #include "base/time.h"
 #include "cache/slots.h"
 #include "timeline/position.h"
+#include "timeline/reader.h"
 #include "timeline/snapshot.h"
 
 #include <array>
@@ -21,10 +22,6 @@
 #include <vector>
 
 namespace meridian {
-
-// Which incarnation of the database server a connection or a feed belongs to: a hash of system
-// identifier, timeline and start time. Zero: unknown.
-using BootId = std::uint64_t;
 
 // What a value depends on, and the versions from before its fill began.
 struct SlotStamp {

@@ -36,8 +36,8 @@ void Invalidator::lost() {
   listener_.feed_lost();
 }
 
-void Invalidator::resumed(Position position, const Snapshot& snapshot) {
-  coherence_.resume(boot_, position, snapshot);
+void Invalidator::resumed(BootId boot, Position position, const Snapshot& snapshot) {
+  coherence_.resume(boot, position, snapshot);
   listener_.feed_resumed(position);
 }
 

@@ -76,11 +76,9 @@ class Invalidator final : public FeedConsumer {
   // Meridian's own.
   void set_ignored_schema(std::string schema) { ignored_schema_ = std::move(schema); }
 
-  // The boot that the next resumed() belongs to.
-  void set_boot(BootId boot) noexcept { boot_ = boot; }
 
   void lost() override;
-  void resumed(Position position, const Snapshot& snapshot) override;
+  void resumed(BootId boot, Position position, const Snapshot& snapshot) override;
   void changed(TransactionId transaction, const ChangedRow& row) override;
   void truncated(TransactionId transaction, std::span<const Relation* const> relations) override;
   void message(TransactionId transaction,
@@ -131,7 +129,6 @@ class Invalidator final : public FeedConsumer {
   std::unordered_map<TransactionId, Effects> open_;
   bool overflowed_ = false;  // Too many transactions were open: the next commit voids everything.
   std::string ignored_schema_;
-  BootId boot_ = 0;
   Counter& transactions_;
   Counter& rows_;
   Counter& voided_;

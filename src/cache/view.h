@@ -3,6 +3,7 @@
 
 #include "base/result.h"
 #include "cache/slots.h"
+#include "timeline/reader.h"
 
 #include <array>
 #include <cstddef>
@@ -69,9 +70,9 @@ struct ViewDependency {
 struct View : std::enable_shared_from_this<View> {
   std::string name;
   KeyPattern pattern;
-  std::string query;  // With $1, $2, ... for the parts in the pattern's order.
-  std::string role;   // The database role that fills it.
-  std::string database;
+  std::string query;  // As configured, with {part}s.
+  // What fills it: the row as JSON in the first column, then its columns as text.
+  std::shared_ptr<const ReadQuery> read;
   std::size_t index = 0;  // Its place among the views: decides its slot.
 
   std::vector<ViewDependency> dependencies;

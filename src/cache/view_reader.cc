@@ -1,14 +1,37 @@
 #include "cache/view_reader.h"
 
+#include "base/escape.h"
+
 #include <utility>
 
 namespace meridian {
+namespace {
+
+Result<std::shared_ptr<const ViewValue>> to_value(const View& view, const Rows& rows) {
+  auto value = std::make_shared<ViewValue>();
+  if (rows.count() > 1) {
+    return fail(Errc::invalid,
+                "view " + quote(view.name) + " gave " + std::to_string(rows.count()) +
+                    " rows for one key; its query must give at most one");
+  }
+  if (rows.count() == 1) {
+    value->present = true;
+    value->json = rows.text(0, 0);
+    for (std::size_t column = 1; column < rows.columns().size(); ++column) {
+      const Value& field = rows.at(0, column);
+      if (field) value->fields.emplace_back(rows.columns()[column], *field);
+    }
+  }
+  return value;
+}
+
+}  // namespace
 
 ViewReader::ViewReader(
-    Loop& loop, ViewCache cache, ViewSource& source, Metrics& metrics, ViewReaderOptions options)
+    Loop& loop, ViewCache cache, Reader& reader, Metrics& metrics, ViewReaderOptions options)
     : loop_(loop),
       cache_(cache),
-      source_(source),
+      reader_(reader),
       options_(options),
       scope_(loop),
       hits_(
@@ -52,14 +75,12 @@ Async<> ViewReader::fly(std::shared_ptr<Flight> flight) {
     stamp = cache_.coherence.begin_fill(slots->span());
   cache_.flights.begin(*flight, stamp);
 
-  auto filled =
-      co_await source_.fill(flight->view, flight->parts, loop_.after(options_.fill_timeout));
+  auto rows =
+      co_await reader_.read(flight->view->read, flight->parts, loop_.after(options_.fill_timeout));
   fill_seconds_.observe(loop_.now() - begun);
-  Result<std::shared_ptr<const ViewValue>> result =
-      filled ? Result<std::shared_ptr<const ViewValue>>(filled->value)
-             : std::unexpected(filled.error());
-  if (filled) {
-    keep(*flight, *filled);
+  auto result = rows ? to_value(*flight->view, rows->rows) : std::unexpected(rows.error());
+  if (result) {
+    keep(*flight, **result, rows->boot);
   } else {
     fills_failed_.add();
   }
@@ -80,14 +101,14 @@ Async<> ViewReader::fly(std::shared_ptr<Flight> flight) {
   }
 }
 
-void ViewReader::keep(const Flight& flight, const ViewSource::Filled& filled) {
-  if (!flight.stamp || filled.boot == 0 || filled.boot != cache_.coherence.boot()) return;
+void ViewReader::keep(const Flight& flight, const ViewValue& value, BootId boot) {
+  if (!flight.stamp || boot == 0 || boot != cache_.coherence.boot()) return;
   if (!cache_.coherence.valid(*flight.stamp)) return;
   ViewKey key;
   key.view = flight.view.get();
   key.text = flight.key;
   key.hash = flight.hash;
-  auto entry = Entry::make(key, *filled.value, *flight.stamp);
+  auto entry = Entry::make(key, value, *flight.stamp);
   if (entry->size() > options_.value_bytes_max) return;
   cache_.store.insert(std::move(entry));
   fills_kept_.add();

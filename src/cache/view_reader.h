@@ -7,8 +7,8 @@
 #include "cache/flights.h"
 #include "cache/store.h"
 #include "cache/view.h"
-#include "cache/view_source.h"
 #include "runtime/scope.h"
+#include "timeline/reader.h"
 
 #include <memory>
 
@@ -31,7 +31,7 @@ class ViewReader {
  public:
   ViewReader(Loop& loop,
              ViewCache cache,
-             ViewSource& source,
+             Reader& reader,
              Metrics& metrics,
              ViewReaderOptions options = {});
 
@@ -45,7 +45,7 @@ class ViewReader {
     return entry;
   }
 
-  // The value as of a moment after the call. Errors as ViewSource::fill; the flight goes on without
+  // The value as of a moment after the call. Errors as Reader::read; the flight goes on without
   // who left.
   Async<Result<std::shared_ptr<const ViewValue>>> read(ViewKey key, Deadline deadline);
 
@@ -56,12 +56,12 @@ class ViewReader {
 
  private:
   Async<> fly(std::shared_ptr<Flight> flight);
-  void keep(const Flight& flight, const ViewSource::Filled& filled);
+  void keep(const Flight& flight, const ViewValue& value, BootId boot);
   static void tell(Passenger& passenger, Result<std::shared_ptr<const ViewValue>> result);
 
   Loop& loop_;
   ViewCache cache_;
-  ViewSource& source_;
+  Reader& reader_;
   ViewReaderOptions options_;
   Scope scope_;
   Counter& hits_;

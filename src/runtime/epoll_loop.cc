@@ -147,8 +147,17 @@ EpollLoop::Watch::~Watch() {
 void EpollLoop::Watch::update(bool want_write) noexcept {
   if (watching_write_ == want_write) return;
   watching_write_ = want_write;
+  modify();
+}
+
+void EpollLoop::Watch::rearm() noexcept {
+  readable_ = hung_up_;
+  modify();
+}
+
+void EpollLoop::Watch::modify() noexcept {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (want_write ? EPOLLOUT : 0U);
+  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (watching_write_ ? EPOLLOUT : 0U);
   event.data.ptr = this;
   MERIDIAN_ASSERT(::epoll_ctl(loop_.epoll_.fd(), EPOLL_CTL_MOD, fd_, &event) == 0);
 }

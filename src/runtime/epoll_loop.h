@@ -86,6 +86,10 @@ class EpollLoop::Watch {
   Wait readable(Deadline deadline = Deadline::never()) noexcept;
   Wait writable(Deadline deadline = Deadline::never()) noexcept;
 
+  // For a descriptor that a library reads behind our back: whatever it left unread brings an event
+  // again.
+  void rearm() noexcept;
+
   // Both sides are ready from now on: what waits finds out that the descriptor is closed.
   void wake_all_waits() noexcept;
 
@@ -94,6 +98,7 @@ class EpollLoop::Watch {
 
   void on_events(std::uint32_t events) noexcept;
   void update(bool want_write) noexcept;
+  void modify() noexcept;
 
   EpollLoop& loop_;
   int fd_;

@@ -11,6 +11,7 @@
 
 #include "base/time.h"
 #include "timeline/position.h"
+#include "timeline/reader.h"
 #include "timeline/snapshot.h"
 
 #include <cstdint>
@@ -59,7 +60,7 @@ class FeedConsumer {
   // Every commit after `position` will be delivered. `snapshot` was taken after the position was
   // fixed: commits before it are seen by whoever reads now, but for those that the snapshot has in
   // progress.
-  virtual void resumed(Position position, const Snapshot& snapshot) = 0;
+  virtual void resumed(BootId boot, Position position, const Snapshot& snapshot) = 0;
 
   virtual void changed(TransactionId transaction, const ChangedRow& row) = 0;
   virtual void truncated(TransactionId transaction, std::span<const Relation* const> relations) = 0;

@@ -74,22 +74,20 @@ std::array<std::uint64_t, rows_count> parse_value(std::string_view text) {
   return versions;
 }
 
-class SimSource final : public ViewSource {
+class GroupReader final : public Reader {
  public:
-  explicit SimSource(SimDatabase& database) : database_(database) {}
+  explicit GroupReader(SimDatabase& database) : database_(database) {}
 
-  Async<Result<Filled>> fill(std::shared_ptr<const View> /*view*/,
-                             std::vector<std::string> parts,
-                             Deadline /*deadline*/) override {
+  Async<Result<ReadRows>> read(std::shared_ptr<const ReadQuery> /*query*/,
+                               std::vector<std::string> parameters,
+                               Deadline /*deadline*/) override {
     const BootId boot = database_.boot();
-    auto text = co_await database_.read([group = parts.at(0)](const SimDatabase::Tables& tables) {
-      return group_value(tables, group);
-    });
+    auto text =
+        co_await database_.read([group = parameters.at(0)](const SimDatabase::Tables& tables) {
+          return group_value(tables, group);
+        });
     if (!text) co_return std::unexpected(text.error());
-    auto value = std::make_shared<ViewValue>();
-    value->present = true;
-    value->json = *text;
-    co_return Filled{.value = std::move(value), .boot = boot};
+    co_return ReadRows{.rows = Rows({"json"}, {*text}), .boot = boot};
   }
 
  private:
@@ -122,7 +120,7 @@ class World final : public InvalidationListener {
 
   Outcome run() {
     keeper_.start();
-    database_.start_feed(invalidator_, [this](std::uint64_t boot) { invalidator_.set_boot(boot); });
+    database_.start_feed(invalidator_);
     scope_.spawn(drive());
     EXPECT_TRUE(loop_.run(seconds(3'600))) << "the run did not come to rest";
     outcome_.digest = loop_.digest();
@@ -291,7 +289,7 @@ class World final : public InvalidationListener {
   Reclaimer reclaimer_;
   Store store_;
   FlightBoard flights_;
-  SimSource source_;
+  GroupReader source_;
   Invalidator invalidator_;
   Keeper keeper_;
   CommitWait commit_wait_;

@@ -141,10 +141,8 @@ void SimDatabase::crash() {
   break_feed();
 }
 
-void SimDatabase::start_feed(FeedConsumer& consumer,
-                             std::function<void(std::uint64_t boot)> before_resume) {
+void SimDatabase::start_feed(FeedConsumer& consumer) {
   consumer_ = &consumer;
-  before_resume_ = std::move(before_resume);
   scope_.spawn(feed());
 }
 
@@ -163,8 +161,7 @@ Async<> SimDatabase::feed() {
     const Snapshot snapshot = snapshot_now();
     if (co_await loop_.sleep(some(options_.answer_max)) == Wake::cancelled) co_return;
     if (epoch != feed_epoch_) continue;
-    before_resume_(boot_);
-    consumer_->resumed(Position{next}, snapshot);
+    consumer_->resumed(boot_, Position{next}, snapshot);
     while (epoch == feed_epoch_) {
       if (next == log_.size()) {
         if (co_await log_grew_.wait() == Wake::cancelled) co_return;

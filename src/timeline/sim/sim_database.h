@@ -54,7 +54,7 @@ class SimDatabase final : public PositionSource {
   Async<Result<std::string>> read(std::function<std::string(const Tables&)> query);
 
   // Delivers the log to the consumer until the end. One feed.
-  void start_feed(FeedConsumer& consumer, std::function<void(std::uint64_t boot)> before_resume);
+  void start_feed(FeedConsumer& consumer);
 
   // The feed's connection breaks, and is made again after a while.
   void break_feed();
@@ -70,7 +70,7 @@ class SimDatabase final : public PositionSource {
   Async<Result<Snapshot>> snapshot(Deadline deadline) override;
   Async<Result<void>> nudge(Deadline deadline) override;
 
-  std::uint64_t boot() const noexcept { return boot_; }
+  BootId boot() const noexcept { return boot_; }
   const Tables& visible() const noexcept { return visible_; }
   std::uint64_t commits_count() const noexcept { return commits_count_; }
 
@@ -103,12 +103,11 @@ class SimDatabase final : public PositionSource {
   std::vector<Commit> lazy_;             // Visible, not flushed, in the order of their records.
   std::set<TransactionId> in_progress_;  // Begun, not visible.
   TransactionId next_transaction_ = 1'000;
-  std::uint64_t boot_ = 1;
+  BootId boot_ = 1;
   std::uint64_t feed_epoch_ = 0;  // Counts breaks of the feed.
   std::uint64_t commits_count_ = 0;
   std::map<std::string, Relation> relations_;
   FeedConsumer* consumer_ = nullptr;
-  std::function<void(std::uint64_t)> before_resume_;
   Event log_grew_;
   Scope scope_;
 };

@@ -1,0 +1,123 @@
+#pragma once
+// A session with PostgreSQL for our own statements: libpq, non-blocking, pipelined.
+//
+// Statements of several fibres share the connection and are answered in order; each is a
+// transaction of its own, with a snapshot of its own. What is sent during one batch of the loop
+// goes out in one write. For relaying clients see pool/; nothing of a client's runs here.
+//
+// Belongs to one loop. When the connection breaks, every statement under way fails and so does
+// every later one: make a new session.
+
+#include "base/result.h"
+#include "base/secret.h"
+#include "runtime/epoll_loop.h"
+#include "runtime/event.h"
+#include "runtime/scope.h"
+#include "timeline/rows.h"
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+struct pg_conn;
+struct pg_result;
+
+namespace meridian {
+
+// How to reach a server as one user. `url` is what libpq understands: a URI or keyword=value pairs.
+struct PostgresOptions {
+  std::string url;
+  std::string user{};  // Overrides the URL's.
+  Secret password{};
+  std::string database{};  // Overrides the URL's.
+  std::string application_name = "meridian";
+  bool replication = false;  // A walsender: simple statements and the replication commands alone.
+  Duration statement_timeout = Duration::zero();  // Zero: the server's.
+};
+
+struct PreparedStatement {
+  std::vector<std::uint32_t> parameter_types;  // OIDs.
+  std::vector<std::string> columns;
+  std::vector<std::uint32_t> column_types;
+};
+
+class PostgresSession {
+ public:
+  static constexpr std::size_t statements_max = 1'024;  // Under way at once.
+
+  // Errors: unavailable or timeout, with libpq's text; denied when the server refused the login.
+  static Async<Result<std::unique_ptr<PostgresSession>>> connect(EpollLoop& loop,
+                                                                 PostgresOptions options,
+                                                                 Deadline deadline);
+  ~PostgresSession();
+
+  // Runs one statement. Errors by SQLSTATE: see to_errc(); after a deadline the statement runs on
+  // and its answer is dropped. Text and parameters are copied before the first suspension.
+  Async<Result<Rows>> query(std::string_view sql, Parameters parameters, Deadline deadline);
+
+  // Prepares under a name and describes what it takes and gives.
+  Async<Result<PreparedStatement>> prepare(std::string_view name,
+                                           std::string_view sql,
+                                           Deadline deadline);
+  Async<Result<Rows>> execute(std::string_view name, Parameters parameters, Deadline deadline);
+
+  // Runs statements in one transaction; stops at the first that fails and rolls back. One at a
+  // time: other statements of this session wait.
+  Async<Result<void>> transact(std::vector<std::string> statements, Deadline deadline);
+
+  bool broken() const noexcept { return broken_; }
+  std::size_t under_way() const noexcept { return pending_.size(); }
+  int server_version() const noexcept;  // 150004
+
+  // The connection itself, for COPY and replication (the feed). Requires options.replication.
+  pg_conn* raw() noexcept { return connection_; }
+  EpollLoop::Watch& watch() noexcept { return *watch_; }
+
+  // Ends the connection; must be awaited before the session ends.
+  Async<> close();
+
+ private:
+  struct Pending {
+    explicit Pending(Loop& loop) : done(loop) {}
+    Event done;
+    Result<Rows> rows = Rows();
+    PreparedStatement prepared;
+    bool answered = false;
+  };
+  class Flush;
+
+  PostgresSession(EpollLoop& loop, pg_conn* connection, bool replication);
+
+  Async<Result<std::shared_ptr<Pending>>> run(std::shared_ptr<Pending> pending,
+                                              bool sent,
+                                              Deadline deadline);
+  Async<> read();
+  void take_results();
+  void take(pg_result* result);
+  void flush();
+  void break_off(std::string why);
+
+  EpollLoop& loop_;
+  pg_conn* connection_;
+  std::unique_ptr<EpollLoop::Watch> watch_;
+  std::deque<std::shared_ptr<Pending>> pending_;
+  std::unique_ptr<Flush> flush_;
+  Event flushing_;
+  bool broken_ = false;
+  std::string broken_why_;
+  Scope scope_;
+};
+
+// What a failed statement means to its caller (PostgreSQL, appendix A, by class).
+Errc to_errc(std::string_view sqlstate) noexcept;
+
+// `name` as a quoted identifier, `text` as a literal, for statements that take no parameters.
+// Requires no NUL.
+std::string quote_identifier(std::string_view name);
+std::string quote_literal(std::string_view text);
+
+}  // namespace meridian
