@@ -59,14 +59,15 @@ function(meridian_fuzz_target source library)
 endfunction()
 
 # A test program of test/: meridian_test(name SOURCES ... LIBRARIES ... LABEL sim|transcript|integration|clients
-# [TIMEOUT seconds]).
+# [TIMEOUT seconds]). Integration tests run real servers, in temporary folders and on ports that the system chooses, so
+# that several may run side by side.
 function(meridian_test name)
   cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBRARIES;ARGUMENTS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES})
-  target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
+  target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/test")
   target_link_libraries(${name} PRIVATE meridian_options ${ARG_LIBRARIES} GTest::gtest_main)
   add_test(NAME ${ARG_LABEL}/${name} COMMAND ${name} --gtest_brief=1 ${ARG_ARGUMENTS})
   set_tests_properties(${ARG_LABEL}/${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})

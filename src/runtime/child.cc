@@ -7,9 +7,11 @@
 #include <cstring>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,19 +19,18 @@
 namespace meridian {
 namespace {
 
-constexpr std::size_t input_size_max =
-    64 * 1024;  // The capacity of a pipe, so that writing it cannot block.
+// The capacity of a pipe (pipe(7)), so that writing it need not wait for the child.
+constexpr std::size_t input_size_max = 64 * 1024;
 
 struct Failure {
   int error = 0;
   int step = 0;
 };
-constexpr std::array<const char*, 6> steps{"starting",
+constexpr std::array<const char*, 5> steps{"starting",
                                            "opening the log of",
                                            "changing the user of",
                                            "changing the directory of",
-                                           "executing",
-                                           "forking"};
+                                           "executing"};
 
 // What runs in the child between fork and exec: system calls only, because other threads may have
 // held locks.
@@ -46,14 +47,19 @@ constexpr std::array<const char*, 6> steps{"starting",
   };
   // A group of its own: a Ctrl-C in the terminal is for us, who stop our children in order.
   ::setpgid(0, 0);
+  ::umask(S_IRWXG | S_IRWXO);
   ::dup2(input, STDIN_FILENO);
+  int output = options.output;
   if (!options.log_file.empty()) {
-    const int log =
-        ::open(options.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (log < 0) give_up(1);
-    ::dup2(log, STDOUT_FILENO);
-    ::dup2(log, STDERR_FILENO);
+    output = ::open(options.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (output < 0) give_up(1);
   }
+  if (output >= 0) {
+    ::dup2(output, STDOUT_FILENO);
+    ::dup2(output, STDERR_FILENO);
+  }
+  // A library may have opened something without the flag.
+  ::syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   if (options.user) {
     const auto [user, group] = *options.user;
     if (::setgroups(0, nullptr) != 0 || ::setgid(group) != 0 || ::setuid(user) != 0) give_up(2);
@@ -62,7 +68,10 @@ constexpr std::array<const char*, 6> steps{"starting",
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::signal(SIGPIPE, SIG_DFL);
+  // Ignored signals stay ignored over exec, and a shell's background job ignores SIGINT and
+  // SIGQUIT.
+  for (int number = 1; number < NSIG; ++number)
+    ::signal(number, SIG_DFL);
   // After setuid, which clears it. If we died before it was set, nobody will send it.
   if (::prctl(PR_SET_PDEATHSIG, options.death_signal) != 0 || ::getppid() != parent) give_up(0);
   ::execve(arguments[0], arguments, environment);
@@ -80,8 +89,12 @@ std::string ChildExit::to_string() const {
 Result<std::unique_ptr<Child>> Child::start(EpollLoop& loop, ChildOptions options) {
   MERIDIAN_ASSERT(!options.command.empty());
   const std::string program = options.command.front();
-  if (options.input.size() > input_size_max)
-    return fail(Errc::invalid, "the input of " + program + " is too long");
+  const std::string_view text = options.input.reveal();
+  if (text.size() > input_size_max) {
+    return fail(Errc::invalid,
+                "the input of " + quote(program) + " has " + std::to_string(text.size()) +
+                    " bytes; at most " + std::to_string(input_size_max));
+  }
 
   std::vector<std::string> variables;
   for (const auto& [name, value] : options.environment)
@@ -105,7 +118,14 @@ Result<std::unique_ptr<Child>> Child::start(EpollLoop& loop, ChildOptions option
     return fail(Errc::exhausted, "pipe: " + std::string(::strerror(errno)));
   File report_read(report[0]);
   File report_write(report[1]);
-  (void)!::write(input_write.fd(), options.input.data(), options.input.size());
+  // A user with many pipes gets smaller ones: fail rather than wait for ever.
+  ::fcntl(input_write.fd(), F_SETFL, O_NONBLOCK);
+  if (!text.empty() &&
+      ::write(input_write.fd(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return fail(Errc::exhausted,
+                "the input of " + quote(program) + " (" + std::to_string(text.size()) +
+                    " bytes) does not fit into a pipe; see fs.pipe-user-pages-soft");
+  }
   input_write.close();
 
   const pid_t parent = ::getpid();
@@ -142,29 +162,37 @@ Child::Child(EpollLoop& loop, pid_t process, File handle)
       watch_(std::make_unique<EpollLoop::Watch>(loop, handle_.fd())) {}
 
 Child::~Child() {
-  if (!reap()) {
-    signal(SIGKILL);
-    ::waitpid(process_, nullptr, 0);
-  }
+  if (reap(false)) return;
+  signal(SIGKILL);
+  reap(true);
 }
 
 void Child::signal(int number) noexcept {
   if (!exit_) ::syscall(SYS_pidfd_send_signal, handle_.fd(), number, nullptr, 0);
 }
 
-bool Child::reap() noexcept {
+bool Child::reap(bool wait) noexcept {
   if (exit_) return true;
+  siginfo_t ended{};
+  const int flags = WEXITED | WNOWAIT | (wait ? 0 : WNOHANG);
+  int result = 0;
+  do {
+    result = ::waitid(P_PID, static_cast<id_t>(process_), &ended, flags);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 || ended.si_pid != process_) return false;
+  // Before it is reaped nobody else can have the number, as a process or as a group.
+  ::kill(-process_, SIGKILL);
   int status = 0;
-  if (::waitpid(process_, &status, WNOHANG) != process_) return false;
+  ::waitpid(process_, &status, 0);
   exit_ = WIFSIGNALED(status) ? ChildExit{.signal = WTERMSIG(status)}
                               : ChildExit{.code = WEXITSTATUS(status)};
   return true;
 }
 
 Async<Result<ChildExit>> Child::exited(Deadline deadline) {
-  while (!reap()) {
+  while (!reap(false)) {
     watch_->drained();
-    if (reap()) break;  // It ended between the two looks.
+    if (reap(false)) break;  // It ended between the two looks.
     MERIDIAN_CO_CHECK(to_result(co_await watch_->readable(deadline), "a child process to end"));
   }
   co_return *exit_;
@@ -178,7 +206,7 @@ Async<Result<std::string>> run_program(EpollLoop& loop, ChildOptions options, De
   File output(::memfd_create("output", MFD_CLOEXEC));
   if (!output.open())
     co_return fail(Errc::exhausted, "memfd_create: " + std::string(::strerror(errno)));
-  options.log_file = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(output.fd());
+  options.output = output.fd();
   MERIDIAN_CO_TRY(auto child, Child::start(loop, std::move(options)));
   auto exit = co_await child->exited(deadline);
   if (!exit) co_return fail_while(program, exit.error());

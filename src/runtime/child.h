@@ -2,6 +2,7 @@
 // A child process that never outlives us: the kernel kills it when we die, whatever killed us.
 
 #include "base/result.h"
+#include "base/secret.h"
 #include "runtime/async.h"
 #include "runtime/epoll_loop.h"
 #include "runtime/file.h"
@@ -21,9 +22,10 @@ struct ChildOptions {
       environment{};        // The whole of it; nothing is inherited.
   std::string directory{};  // Where it starts.
   std::string log_file{};   // Appended to by its standard output and error; empty for ours.
+  int output = -1;          // Or a descriptor for them, which stays the caller's.
   std::optional<std::pair<uid_t, gid_t>> user{};  // Whom it runs as; needs root.
   int death_signal = 9;                           // What the kernel sends it when we die. SIGKILL.
-  std::string input{};  // Given on standard input, which then ends. At most 64 KiB.
+  Secret input{};  // Given on standard input, which then ends. At most 64 KiB.
 };
 
 struct ChildExit {
@@ -32,6 +34,10 @@ struct ChildExit {
   std::string to_string() const;  // "exit code 1", "signal 9 (Killed)"
 };
 
+// It leads a process group of its own. What is left of the group when the child has ended is
+// killed, so that its own children do not stay behind; those that left the group must look after
+// themselves.
+//
 // Threading: start() on the loop's thread, which must be the thread that lives as long as the
 // process (the kernel ties the death signal to the thread that started the child).
 class Child {
@@ -53,7 +59,8 @@ class Child {
  private:
   Child(EpollLoop& loop, pid_t process, File handle);
 
-  bool reap() noexcept;
+  // True when it has ended; `wait` makes it so.
+  bool reap(bool wait) noexcept;
 
   pid_t process_;
   File handle_;  // A pidfd: names this process even after its number was given to another.

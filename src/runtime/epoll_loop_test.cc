@@ -16,6 +16,7 @@
 #include <memory>
 #include <signal.h>
 #include <string>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -171,7 +172,7 @@ TEST(Children, TellHowTheyEnded) {
     auto absent = Child::start(loop, {.command = {"/no/such/program"}});
     EXPECT_EQ(absent.error().code(), Errc::not_found);
     auto output = co_await run_program(
-        loop, {.command = {"/bin/cat"}, .input = "hello"}, loop.after(seconds(10)));
+        loop, {.command = {"/bin/cat"}, .input = Secret("hello")}, loop.after(seconds(10)));
     EXPECT_EQ(*output, "hello");
     auto failed = co_await run_program(
         loop, {.command = {"/bin/sh", "-c", "echo reason >&2; exit 3"}}, loop.after(seconds(10)));
@@ -180,6 +181,58 @@ TEST(Children, TellHowTheyEnded) {
         loop, {.command = {"/bin/sleep", "1000"}}, loop.after(milliseconds(50)));
     EXPECT_EQ(slow.error().code(), Errc::timeout);
   });
+}
+
+TEST(Children, LeaveNoChildrenOfTheirOwn) {
+  run([](EpollLoop& loop) -> Async<> {
+    // The grandchild would hold the writing end of the pipe open.
+    int ends[2];
+    EXPECT_EQ(::pipe(ends), 0);
+    auto output = co_await run_program(
+        loop, {.command = {"/bin/sh", "-c", "sleep 1000 & echo $!"}}, loop.after(seconds(10)));
+    EXPECT_TRUE(output) << output.error().detail();
+    ::close(ends[1]);
+    char byte = 0;
+    EXPECT_EQ(::read(ends[0], &byte, 1), 0);  // Descriptors are not inherited either.
+    ::close(ends[0]);
+    const std::string process = output->substr(0, output->find('\n'));
+    const auto dead = [&] {
+      std::ifstream status("/proc/" + process + "/stat");
+      std::string text;
+      std::getline(status, text);
+      return text.empty() || text.contains(") Z");
+    };
+    for (int i = 0; i < 1'000 && !dead(); ++i)
+      (void)co_await loop.sleep(milliseconds(1));
+    EXPECT_TRUE(dead());
+  });
+}
+
+TEST(Children, StartWithoutOurSignalsAndFiles) {
+  // As a shell's background job, that ignores what its children shall not.
+  ::signal(SIGINT, SIG_IGN);
+  const mode_t mask = ::umask(0);
+  run([](EpollLoop& loop) -> Async<> {
+    auto output =
+        co_await run_program(loop,
+                             {.command = {"/bin/sh", "-c", "umask; kill -INT $$; echo survived"}},
+                             Deadline::never());
+    EXPECT_FALSE(output);
+    EXPECT_TRUE(output.error().detail().contains("signal 2 (Interrupt): 0077"))
+        << output.error().detail();
+    auto long_input = co_await run_program(
+        loop,
+        {.command = {"/bin/cat"}, .input = Secret(std::string(64 * 1024, 'x'))},
+        Deadline::never());
+    EXPECT_EQ(long_input->size(), 64U * 1024);
+    auto longer = co_await run_program(
+        loop,
+        {.command = {"/bin/cat"}, .input = Secret(std::string(64 * 1024 + 1, 'x'))},
+        Deadline::never());
+    EXPECT_EQ(longer.error().code(), Errc::invalid);
+  });
+  ::umask(mask);
+  ::signal(SIGINT, SIG_DFL);
 }
 
 TEST(Children, DieWithAParentThatIsKilled) {
