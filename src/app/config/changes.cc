@@ -64,8 +64,9 @@ using ByPath = std::map<std::string_view, const Line*>;
 
 ByPath by_path(const std::vector<Line>& lines) {
   ByPath found;
-  for (const Line& line : lines)
+  for (const Line& line : lines) {
     found.emplace(line.path, &line);
+  }
   return found;
 }
 

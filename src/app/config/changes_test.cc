@@ -20,8 +20,9 @@ Config read(std::string_view text) {
 
 std::vector<std::string> changes(std::string_view before, std::string_view after) {
   std::vector<std::string> texts;
-  for (const Change& change : changes_between(read(before), read(after)))
+  for (const Change& change : changes_between(read(before), read(after))) {
     texts.push_back(to_text(change));
+  }
   return texts;
 }
 
@@ -78,8 +79,9 @@ TEST(Changes, WhatIsReloadedIsRolesTrustViewsAndTheLogsLevel) {
       "exchange: {audiences: [a], bind: [{issuer: i, subject: s}]}\n");
   const std::vector<Change> found = changes_between(before, after);
   EXPECT_EQ(found.size(), 5U);
-  for (const Change& change : found)
+  for (const Change& change : found) {
     EXPECT_EQ(change.applies, Applies::at_once) << change.path;
+  }
 }
 
 }  // namespace

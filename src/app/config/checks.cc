@@ -17,8 +17,10 @@ namespace {
 template <class Map>
 std::vector<std::string_view> names_of(const Map& map) {
   std::vector<std::string_view> names;
-  for (const auto& [name, entry] : map)
+  names.reserve(map.size());
+  for (const auto& [name, entry] : map) {
     names.push_back(name);
+  }
   return names;
 }
 
@@ -145,7 +147,7 @@ class Checker {
   void check_issuer_name_of(std::string_view path, const std::string& issuer) {
     if (issuer.empty() || issuer == own_issuer_name || config_.issuers.contains(issuer)) return;
     std::vector<std::string_view> known = names_of(config_.issuers);
-    known.emplace_back(own_issuer_name);
+    known.push_back(own_issuer_name);
     wrong(std::string(path) + ".issuer",
           quote(issuer) + " is not among the issuers (" + list_words(known, " and ") + ")" +
               did_you_mean(issuer, known));

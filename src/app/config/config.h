@@ -15,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace meridian {
@@ -23,6 +24,7 @@ namespace meridian {
 inline constexpr std::uint64_t kibibyte = 1024;
 inline constexpr std::uint64_t mebibyte = 1024 * kibibyte;
 inline constexpr std::uint64_t gibibyte = 1024 * mebibyte;
+inline constexpr std::uint64_t tebibyte = 1024 * gibibyte;
 
 struct NodeConfig {
   std::string name;         // The machine's name unless given.
@@ -111,7 +113,7 @@ struct EnginesConfig {
 };
 
 // The name in bindings that means Meridian's own issuer. It is always there.
-inline constexpr const char* own_issuer_name = "meridian";
+inline constexpr std::string_view own_issuer_name = "meridian";
 
 struct IssuerConfig {
   std::string url;

@@ -86,8 +86,9 @@ TEST(Documentation, TheStarterLetsOneDeveloperInAndNobodyElse) {
   EXPECT_TRUE(config->issuers.empty());
   for (const auto* endpoints :
        {&config->listen.postgres, &config->listen.redis, &config->listen.http}) {
-    for (const Endpoint& endpoint : *endpoints)
+    for (const Endpoint& endpoint : *endpoints) {
       EXPECT_TRUE(endpoint.is_local()) << endpoint.to_string();
+    }
   }
 }
 

@@ -101,14 +101,16 @@ TEST(KeyPattern, OverlapIsWhatTryingAllKeysFinds) {
   const std::string letters = "ab:c";
   constexpr std::size_t size_max = 6;
   for (std::size_t i = 0; keys[i].size() < size_max; ++i) {
-    for (const char c : letters)
+    for (const char c : letters) {
       keys.push_back(keys[i] + c);
+    }
   }
   for (const std::string& a : patterns) {
     for (const std::string& b : patterns) {
       bool common = false;
-      for (const std::string& key : keys)
+      for (const std::string& key : keys) {
         common = common || (belongs(key, a) && belongs(key, b));
+      }
       EXPECT_EQ(overlap(a, b), common) << a << " and " << b;
     }
   }
@@ -118,8 +120,9 @@ TEST(KeyPattern, TheLargestPatternsAreComparedInTime) {
   const std::string prefix(200, 'k');
   const KeyPattern a = pattern(prefix + "{a}-{b}-{c}-{d}-{e}-{f}");
   const KeyPattern b = pattern(prefix + "{a}+{b}+{c}+{d}+{e}+{f}");
-  for (int i = 0; i < 1'000; ++i)
+  for (int i = 0; i < 1'000; ++i) {
     EXPECT_TRUE(a.overlaps(b));
+  }
 }
 
 TEST(KeyPattern, PartsOfAQueryAreItsNamesInBraces) {

@@ -17,8 +17,9 @@ class YamlPrinter {
   std::string take() { return std::move(out_); }
 
   void print_children(const SchemaNode& section, ConstOwner owner, std::size_t indent) {
-    for (const SchemaNode& child : section.children)
+    for (const SchemaNode& child : section.children) {
       print(child, owner, indent);
+    }
   }
 
  private:
@@ -83,8 +84,9 @@ std::string counted(std::size_t count, std::string_view noun) {
 std::string listening(std::string_view door, const std::vector<Endpoint>& endpoints) {
   std::string text = "  " + std::string(door) + " door: ";
   if (endpoints.empty()) return text + "off\n";
-  for (const Endpoint& endpoint : endpoints)
+  for (const Endpoint& endpoint : endpoints) {
     text += (&endpoint == &endpoints.front() ? "" : ", ") + endpoint.to_string();
+  }
   return text + "\n";
 }
 

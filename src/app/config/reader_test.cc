@@ -157,12 +157,14 @@ TEST(Reader, AGoodFileFillsRolesAndViews) {
 
 TEST(Reader, EntriesAreBounded) {
   std::string roles = "roles:\n";
-  for (int i = 0; i <= 1'000; ++i)
+  for (int i = 0; i <= 1'000; ++i) {
     roles += "  r" + std::to_string(i) + ":\n";
+  }
   EXPECT_EQ(read(roles).error().detail(), "meridian.yaml:2:3: roles: 1001 entries; at most 1000");
   std::string binds = "roles: {a: {bind: [";
-  for (int i = 0; i <= 256; ++i)
+  for (int i = 0; i <= 256; ++i) {
     binds += "{issuer: meridian, subject: s},";
+  }
   EXPECT_TRUE(read(binds + "]}}").error().detail().contains("257 entries; at most 256"));
 }
 
@@ -176,8 +178,9 @@ TEST(Reader, RolesAreManagedAsSaidOrInAnOwnedDatabase) {
 TEST(Reader, ErrorsStaySmallWhateverTheFile) {
   const std::string long_key(100'000, 'k');
   std::string text;
-  for (int i = 0; i < 5; ++i)
+  for (int i = 0; i < 5; ++i) {
     text += "\"" + long_key + std::to_string(i) + "\": 1\n";
+  }
   text += "node: {name: \"" + long_key + "\"}\nlog: {level: \"" + long_key + "\"}\n";
   const auto config = read(text);
   ASSERT_FALSE(config);
@@ -219,8 +222,9 @@ TEST(Problems, AreInTheOrderOfTheFileAndBounded) {
   EXPECT_TRUE(problems.has("a"));
   EXPECT_FALSE(problems.has("c"));
   EXPECT_EQ(problems.to_text("f"), "f: of the whole file\nf:2:5: a: first\nf:9:1: b: second");
-  for (int i = 0; i < 30; ++i)
+  for (int i = 0; i < 30; ++i) {
     problems.add({.line = 10, .column = 1}, "c", "more");
+  }
   EXPECT_EQ(problems.count(), 33U);
   EXPECT_TRUE(problems.to_text("f").ends_with("\nand 13 more"));
 }

@@ -1,5 +1,6 @@
 #include "app/config/rules.h"
 
+#include "app/config/config.h"
 #include "app/config/url.h"
 #include "base/escape.h"
 
@@ -109,7 +110,7 @@ Parsed<void> check_node_name(std::string_view name) {
 }
 
 Parsed<void> check_issuer_name(std::string_view name) {
-  if (name == "meridian") {
+  if (name == own_issuer_name) {
     return wrong(name, "is Meridian's own issuer, which is always there and set up under token");
   }
   return check_own_name(name);
@@ -192,8 +193,9 @@ Parsed<void> check_database(std::string_view name) {
 }
 
 Parsed<void> check_redis_keys(std::string_view pattern) {
-  if (pattern.contains(' '))
+  if (pattern.contains(' ')) {
     return wrong(pattern, "has a space in it; give each pattern by itself");
+  }
   return {};
 }
 

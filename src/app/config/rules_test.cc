@@ -19,8 +19,9 @@ void expect(Rule rule,
     const auto checked = rule(text);
     EXPECT_TRUE(checked) << text << " " << (checked ? "" : checked.error());
   }
-  for (const std::string& text : bad)
+  for (const std::string& text : bad) {
     EXPECT_FALSE(rule(text)) << text;
+  }
 }
 
 TEST(Rules, RoleNamesAreIdentifiersThatNobodyElseHas) {

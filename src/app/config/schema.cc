@@ -64,8 +64,10 @@ const SchemaNode* SchemaNode::child(std::string_view name) const noexcept {
 
 std::vector<std::string_view> SchemaNode::child_keys() const {
   std::vector<std::string_view> keys;
-  for (const SchemaNode& each : children)
+  keys.reserve(children.size());
+  for (const SchemaNode& each : children) {
     keys.push_back(each.key);
+  }
   return keys;
 }
 

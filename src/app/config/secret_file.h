@@ -9,7 +9,7 @@
 
 namespace meridian {
 
-inline constexpr std::size_t secret_bytes_max = 64 * 1024;
+inline constexpr std::size_t secret_bytes_max = std::size_t{64} << 10U;
 
 // The file's bytes without the line break at the end. Blocks. Errors, with the file's name and
 // never its content: not_found, denied, unavailable; invalid when it is empty, too large, or holds

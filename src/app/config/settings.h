@@ -115,8 +115,9 @@ class SettingTable {
       return &entries(*std::get<OwnerStruct*>(owner))[std::string(name)];
     };
     collection.each = [entries](ConstOwner owner, const Collection::Visit& visit) {
-      for (const auto& [name, entry] : entries(*std::get<const OwnerStruct*>(owner)))
+      for (const auto& [name, entry] : entries(*std::get<const OwnerStruct*>(owner))) {
         visit(name, static_cast<const EntryStruct*>(&entry));
+      }
     };
     entries_.push_back(std::move(collection));
   }
@@ -128,8 +129,9 @@ class SettingTable {
       return &entries(*std::get<OwnerStruct*>(owner)).emplace_back();
     };
     collection.each = [entries](ConstOwner owner, const Collection::Visit& visit) {
-      for (const auto& entry : entries(*std::get<const OwnerStruct*>(owner)))
+      for (const auto& entry : entries(*std::get<const OwnerStruct*>(owner))) {
         visit({}, static_cast<const EntryStruct*>(&entry));
+      }
     };
     entries_.push_back(std::move(collection));
   }

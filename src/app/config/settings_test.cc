@@ -60,8 +60,9 @@ TEST(Settings, EveryEntryIsDocumentedInSentences) {
     EXPECT_FALSE(setting->text.example.empty()) << setting->path;
     EXPECT_FALSE(setting->type.empty()) << setting->path;
   }
-  for (const Section* section : all_of_kind<Section>())
+  for (const Section* section : all_of_kind<Section>()) {
     EXPECT_TRUE(section->documentation.ends_with('.')) << section->path;
+  }
   for (const Collection* collection : all_of_kind<Collection>()) {
     EXPECT_TRUE(collection->documentation.ends_with('.')) << collection->path;
     EXPECT_GT(collection->count_max, 0U) << collection->path;

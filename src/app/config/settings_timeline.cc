@@ -121,7 +121,7 @@ void add_engine_settings(SettingTable& table) {
   table.setting<Config>(
       "engines.postgres.shared_buffers",
       [](auto& config) -> auto& { return config.engines.postgres.shared_buffers; },
-      OptionalType<BytesType>{{.min = 1 * mebibyte, .max = 1024 * gibibyte}, "auto"},
+      OptionalType<BytesType>{{.min = 1 * mebibyte, .max = 1 * tebibyte}, "auto"},
       {.documentation =
            "PostgreSQL's setting of that name; `auto` chooses by the machine's memory.",
        .example = "1GiB"});
@@ -141,7 +141,7 @@ void add_engine_settings(SettingTable& table) {
                          .default_text = "found on the PATH"});
   table.setting<Config>("engines.redis.maxmemory",
                         [](auto& config) -> auto& { return config.engines.redis.maxmemory; },
-                        BytesType{.min = 1 * mebibyte, .max = 1024 * gibibyte},
+                        BytesType{.min = 1 * mebibyte, .max = 1 * tebibyte},
                         {.documentation = "Redis's setting of that name.", .example = "1GiB"});
   table.setting<Config>(
       "engines.redis.appendonly",

@@ -45,7 +45,7 @@ void add_trail_settings(SettingTable& table) {
   table.setting<Config>(
       "trail.size_max",
       [](auto& config) -> auto& { return config.trail.size_max; },
-      OptionalType<BytesType>{{.min = 64 * mebibyte, .max = 1024 * 1024 * gibibyte}},
+      OptionalType<BytesType>{{.min = 64 * mebibyte, .max = 1024 * tebibyte}},
       {.documentation = "The most that the trail of this node may take. The oldest files go first, "
                         "even before `trail.retention` has passed. `none`: only age deletes, and a "
                         "full disk stops the doors.",
@@ -106,7 +106,7 @@ void add_view_settings(SettingTable& table) {
   table.section("cache", "The cache of views, in memory, one for the node.");
   table.setting<Config>("cache.bytes_max",
                         [](auto& config) -> auto& { return config.cache.bytes_max; },
-                        BytesType{.min = 1 * mebibyte, .max = 1024 * gibibyte},
+                        BytesType{.min = 1 * mebibyte, .max = 1 * tebibyte},
                         {.documentation = "What all values, keys and their bookkeeping may take.",
                          .example = "1GiB"});
   table.setting<Config>(

@@ -41,7 +41,7 @@ std::uint32_t count_cores() {
 
 std::string find_data_default(const std::string& working_folder) {
   if (::geteuid() == 0) return "/var/lib/meridian";
-  const std::string here = absolute_or_empty(working_folder, "meridian-data");
+  std::string here = absolute_or_empty(working_folder, "meridian-data");
   std::error_code error;  // A folder that cannot be looked at is not there.
   const std::string home = environment("HOME");
   if (home.empty() || std::filesystem::is_directory(here, error)) return here;

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <limits>
 #include <optional>
+#include <span>
 
 namespace meridian {
 namespace {
@@ -53,9 +54,8 @@ std::string_view take_unit(std::string_view& text) {
   return taken;
 }
 
-template <std::size_t count>
-std::optional<std::size_t> index_of(const std::array<Unit, count>& units, std::string_view name) {
-  for (std::size_t i = 0; i < count; ++i) {
+std::optional<std::size_t> index_of(std::span<const Unit> units, std::string_view name) {
+  for (std::size_t i = 0; i < units.size(); ++i) {
     if (units[i].name == name) return i;
   }
   return std::nullopt;

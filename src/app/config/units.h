@@ -24,6 +24,6 @@ std::string print_bytes(std::uint64_t bytes);
 
 // YYYY-MM-DD (ISO 8601), a day that exists.
 Parsed<std::chrono::sys_days> parse_date(std::string_view text);
-std::string print_date(std::chrono::sys_days date);
+std::string print_date(std::chrono::sys_days day);
 
 }  // namespace meridian

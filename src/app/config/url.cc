@@ -61,7 +61,7 @@ Parsed<void> take_host(std::string_view authority, Url& url) {
   if (!has_port) return {};
   const auto number = parse_number<std::uint16_t>(port);
   if (!number || *number == 0) return std::unexpected("has no port from 1 to 65535 after the host");
-  url.port = *number;
+  url.port = number;
   return {};
 }
 
@@ -72,6 +72,7 @@ Parsed<Url> parse_url(std::string_view text) {
     return std::unexpected("is a URL of " + std::to_string(text.size()) + " bytes; at most " +
                            std::to_string(url_size_max));
   }
+  if (text.contains("${")) return std::unexpected("names a variable; those are not filled in here");
   if (auto checked = check_characters(text); !checked) return std::unexpected(checked.error());
   const std::size_t scheme_end = text.find("://");
   if (scheme_end == std::string_view::npos || scheme_end == 0) {

@@ -169,8 +169,9 @@ Parsed<std::vector<std::string>> TextListType::read(const YamlNode& node,
 
 std::string TextListType::print(const Value& value) const {
   std::string text = "[";
-  for (const std::string& each : value)
+  for (const std::string& each : value) {
     text += (text.size() > 1 ? ", " : "") + print_text(each);
+  }
   return text + "]";
 }
 
@@ -203,8 +204,9 @@ Parsed<std::map<std::string, std::string>> TextMapType::read(const YamlNode& nod
 
 std::string TextMapType::print(const Value& value) const {
   std::string text = "{";
-  for (const auto& [key, each] : value)
+  for (const auto& [key, each] : value) {
     text += (text.size() > 1 ? ", " : "") + print_text(key) + ": " + print_text(each);
+  }
   return text + "}";
 }
 
@@ -323,8 +325,9 @@ std::string EndpointsType::print(const Value& value) const {
   if (value.empty()) return "off";
   if (value.size() == 1) return print_text(value.front().to_string());
   std::string text = "[";
-  for (const Endpoint& endpoint : value)
+  for (const Endpoint& endpoint : value) {
     text += (text.size() > 1 ? ", " : "") + print_text(endpoint.to_string());
+  }
   return text + "]";
 }
 

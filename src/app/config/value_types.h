@@ -214,8 +214,9 @@ struct ChoiceType {
  private:
   std::vector<std::string_view> names() const {
     std::vector<std::string_view> names;
-    for (const auto& [word, value] : words)
+    for (const auto& [word, value] : words) {
       names.push_back(word);
+    }
     return names;
   }
 };

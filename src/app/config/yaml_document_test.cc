@@ -54,8 +54,9 @@ TEST(YamlDocument, NothingHasThePlaceOfItsKey) {
 }
 
 TEST(YamlDocument, AnEmptyTextIsNothing) {
-  for (const std::string_view text : {"", "\n", "# only a comment", "---\n", "\n\n  \n"})
+  for (const std::string_view text : {"", "\n", "# only a comment", "---\n", "\n\n  \n"}) {
     EXPECT_EQ(read(text).kind, Kind::nothing) << text;
+  }
 }
 
 TEST(YamlDocument, AQuoteWithoutEndIsRefusedHoweverTheTextEnds) {
@@ -80,8 +81,9 @@ TEST(YamlDocument, TheFileIsBounded) {
 
 TEST(YamlDocument, ValuesAreBounded) {
   std::string list = "[";
-  for (std::size_t i = 1; i < config_values_max; ++i)
+  for (std::size_t i = 1; i < config_values_max; ++i) {
     list += "a,";
+  }
   EXPECT_EQ(refusal(list + "]"), "");
   EXPECT_TRUE(refusal(list + "a]").contains("more than 50000 values"));
 }

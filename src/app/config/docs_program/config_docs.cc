@@ -1,5 +1,5 @@
-// Writes what the setting table says for people: config_docs reference|example|starter, to standard
-// output. script/docs runs it.
+// Writes what the setting table says for people: config_docs reference|example, to standard output.
+// script/docs runs it.
 
 #include "app/config/documentation.h"
 
@@ -14,10 +14,8 @@ int main(int count, char** arguments) {
     text = meridian::reference_page();
   } else if (what == "example") {
     text = meridian::example_file();
-  } else if (what == "starter") {
-    text = meridian::starter_file();
   } else {
-    std::fputs("usage: config_docs reference|example|starter\n", stderr);
+    std::fputs("usage: config_docs reference|example\n", stderr);
     return 2;
   }
   return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() ? 0 : 1;
