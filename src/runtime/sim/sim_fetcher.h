@@ -31,6 +31,9 @@ class SimFetcher final : public Fetcher {
     });
   }
 
+  // Connections are refused from now on.
+  void stop(const std::string& url) { scripts_[url].answer = nullptr; }
+
   Async<Result<FetchResponse>> get(FetchRequest request) override {
     Script& script = scripts_[request.url];
     ++script.requests_count;

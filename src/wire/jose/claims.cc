@@ -11,7 +11,8 @@
 namespace meridian::jose {
 namespace {
 
-constexpr double date_max = 253'402'300'799;  // The last second of the year 9999.
+// In the year 2255: whoever counts in nanoseconds must not run out of 64 bits.
+constexpr double date_max = 9'000'000'000;
 
 Result<std::string> check_text(std::string_view name, std::optional<std::string_view> text) {
   if (!text) return fail(Errc::invalid, fmt::format("the claim {} is not a string", name));
@@ -44,7 +45,7 @@ Result<std::optional<WallTime>> date_at(const json::Value& claims, std::string_v
   if (!seconds || !(*seconds >= 0 && *seconds <= date_max)) {
     return fail(
         Errc::invalid,
-        fmt::format("the claim {} is not a date: seconds from 1970 to the year 9999", name));
+        fmt::format("the claim {} is not a date: seconds from 1970 to the year 2255", name));
   }
   if (const auto whole = value->integer()) return WallTime(std::chrono::seconds(*whole));
   const double micros = std::floor(*seconds * 1e6);

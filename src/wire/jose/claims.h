@@ -31,7 +31,7 @@ struct Claims {
 };
 
 // Errors: invalid. Required are iss, sub, aud (one string or an array of them) and exp; dates are
-// finite and lie in the years 1970 to 9999; texts are not empty and hold no control characters.
+// finite and lie in the years 1970 to 2255; texts are not empty and hold no control characters.
 Result<Claims> parse_claims(std::string_view payload);
 
 }  // namespace meridian::jose
