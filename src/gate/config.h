@@ -30,7 +30,7 @@ struct KeyFetchConfig {
   Duration discovery_age_max = std::chrono::hours(1);
   Duration connect_timeout = std::chrono::seconds(2);
   Duration total_timeout = std::chrono::seconds(5);  // Of one document; a fetch gets at most two.
-  std::size_t body_size_max = 64 * 1024;
+  std::size_t body_size_max = 65'536;
   std::size_t waiters_max = 1'024;     // Logins that wait for one issuer's keys.
   std::size_t unknown_kids_max = 256;  // Key ids remembered as not being an issuer's.
 };

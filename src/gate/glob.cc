@@ -65,7 +65,8 @@ Result<std::size_t> Glob::compile_set(std::string_view pattern, std::size_t at) 
       set.set(byte);
   };
   for (; at < pattern.size() && pattern[at] != ']'; ++at) {
-    if (pattern[at] == '\\' && ++at == pattern.size()) break;
+    if (pattern[at] == '\\') ++at;
+    if (at == pattern.size()) break;
     const char first = pattern[at];
     if (at + 2 < pattern.size() && pattern[at + 1] == '-' && pattern[at + 2] != ']') {
       at += 2;

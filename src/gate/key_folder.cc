@@ -18,7 +18,7 @@
 namespace meridian {
 namespace {
 
-constexpr std::size_t file_size_max = 16 * 1024;
+constexpr std::size_t file_size_max = 16'384;
 constexpr std::string_view suffix = ".key.json";
 constexpr std::string_view unfinished_suffix = ".unfinished";
 constexpr ::mode_t others = S_IRWXG | S_IRWXO;

@@ -11,7 +11,7 @@ namespace meridian {
 
 std::string login_source_of(const Peer& peer) {
   if (peer.unix_socket) return fmt::format("uid {}", peer.user);
-  const std::string address = peer.address.substr(0, peer.address.find('%'));  // Without the zone.
+  std::string address = peer.address.substr(0, peer.address.find('%'));  // Without the zone.
   in6_addr bytes{};
   if (::inet_pton(AF_INET6, address.c_str(), &bytes) != 1) return address;
   std::array<char, INET6_ADDRSTRLEN> text{};

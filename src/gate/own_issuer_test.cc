@@ -86,7 +86,7 @@ class OwnIssuerTest : public ::testing::Test {
     issuer_ = *std::move(opened);
     return "";
   }
-  Result<MintedToken> mint(TokenRequest request) {
+  Result<MintedToken> mint(const TokenRequest& request) {
     return issuer_->mint(request, loop_.wall_now(), loop_.random());
   }
   std::string mint_good(std::string subject = "checkout") {
@@ -152,8 +152,8 @@ TEST_F(OwnIssuerTest, TheDocumentsAreThoseThatVerifiersFetch) {
 
 TEST_F(OwnIssuerTest, OnlyWhatItsTokensMayHoldIsMinted) {
   ASSERT_EQ(open(), "");
-  const auto refusal_of = [&](TokenRequest request) {
-    const auto minted = mint(std::move(request));
+  const auto refusal_of = [&](const TokenRequest& request) {
+    const auto minted = mint(request);
     return minted ? "" : minted.error().detail();
   };
   EXPECT_TRUE(refusal_of({.subject = "a", .audience = "m", .ttl = hours(2)}).contains("ttl_max"));

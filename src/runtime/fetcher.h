@@ -22,7 +22,7 @@ struct FetchRequest {
   std::string url;  // http://... or https://...
   Duration connect_timeout = std::chrono::seconds(2);
   Duration total_timeout = std::chrono::seconds(5);
-  std::size_t body_size_max = 64 * 1024;
+  std::size_t body_size_max = 65'536;
 };
 
 struct FetchResponse {

@@ -58,7 +58,7 @@ class RecordingLog final : public AdmissionLog {
 
 class GateWorld {
  public:
-  explicit GateWorld(std::uint64_t seed, GateConfig config = {})
+  explicit GateWorld(std::uint64_t seed, const GateConfig& config = {})
       : loop(seed),
         issuers(make_issuers(config)),
         revocations(config.revocations_max, config.clock_skew, metrics),

@@ -17,10 +17,10 @@ namespace meridian::http {
 
 // Sizes are in bytes and include the line ends.
 struct RequestLimits {
-  std::size_t line_size_max = 8 * 1024;      // The request line.
-  std::size_t headers_size_max = 16 * 1024;  // All headers and trailers together.
+  std::size_t line_size_max = 8'192;      // The request line.
+  std::size_t headers_size_max = 16'384;  // All headers and trailers together.
   std::size_t headers_count_max = 100;
-  std::size_t body_size_max = 1024 * 1024;
+  std::size_t body_size_max = 1'048'576;
 };
 
 class RequestDecoder {

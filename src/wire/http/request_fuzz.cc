@@ -11,9 +11,8 @@
 #include <string>
 #include <utility>
 
+namespace meridian::http {
 namespace {
-
-using namespace meridian::http;
 
 constexpr RequestLimits limits{
     .line_size_max = 256, .headers_size_max = 512, .headers_count_max = 8, .body_size_max = 256};
@@ -57,3 +56,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   MERIDIAN_ASSERT(decode(text, 2 + size % 13) == whole);
   return 0;
 }
+
+}  // namespace meridian::http

@@ -16,11 +16,11 @@
 namespace meridian::jose {
 namespace {
 
-template <auto free>
+template <auto Release>
 struct Free {
   template <class T>
   void operator()(T* object) const noexcept {
-    free(object);
+    Release(object);
   }
 };
 using Number = std::unique_ptr<BIGNUM, Free<&BN_free>>;

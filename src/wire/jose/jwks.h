@@ -15,7 +15,7 @@
 
 namespace meridian::jose {
 
-inline constexpr std::size_t jwks_size_max = 64 * 1024;
+inline constexpr std::size_t jwks_size_max = 65'536;
 inline constexpr std::size_t jwks_keys_max = 64;
 inline constexpr std::size_t kid_size_max = 512;
 

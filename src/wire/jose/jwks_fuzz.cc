@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-using namespace meridian::jose;
+namespace meridian::jose {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
@@ -18,12 +18,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   MERIDIAN_ASSERT(set->keys.size() + set->skipped.size() <= jwks_keys_max);
   for (const auto& key : set->keys) {
     MERIDIAN_ASSERT(set->find(key->kid()) == key);
-    meridian::json::Writer writer;
+    json::Writer writer;
     write_jwk(writer, *key);
-    const auto again = parse_jwk(*meridian::json::parse(writer.take()));
+    const auto again = parse_jwk(*json::parse(writer.take()));
     MERIDIAN_ASSERT(again && again->thumbprint() == key->thumbprint());
     MERIDIAN_ASSERT(again->algorithm() == key->algorithm());
     MERIDIAN_ASSERT(!key->verify("message", text.substr(0, 64)));
   }
   return 0;
 }
+
+}  // namespace meridian::jose

@@ -15,7 +15,7 @@
 
 namespace meridian::jose {
 
-inline constexpr std::size_t token_size_max = 16 * 1024;
+inline constexpr std::size_t token_size_max = 16'384;
 
 // A token that was taken apart. Nothing of it is to be believed before verify().
 struct Jws {

@@ -10,9 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace meridian::jose {
 namespace {
-
-using namespace meridian::jose;
 
 const SigningKey& key_of(Algorithm algorithm) {
   static const SigningKey es256 = *SigningKey::generate(Algorithm::es256);
@@ -36,7 +35,7 @@ void take_as_claims(std::string_view text) {
   if (!claims) return;
   MERIDIAN_ASSERT(!claims->issuer.empty() && !claims->subject.empty());
   MERIDIAN_ASSERT(!claims->audiences.empty());
-  MERIDIAN_ASSERT(claims->expires_at >= meridian::WallTime());
+  MERIDIAN_ASSERT(claims->expires_at >= WallTime());
 }
 
 void take_as_payload(std::string_view text) {
@@ -58,3 +57,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   take_as_payload(text);
   return 0;
 }
+
+}  // namespace meridian::jose

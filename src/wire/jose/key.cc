@@ -21,11 +21,11 @@
 namespace meridian::jose {
 namespace {
 
-template <auto free>
+template <auto Release>
 struct Free {
   template <class T>
   void operator()(T* object) const noexcept {
-    free(object);
+    Release(object);
   }
 };
 using Context = std::unique_ptr<EVP_MD_CTX, Free<&EVP_MD_CTX_free>>;

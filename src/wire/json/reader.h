@@ -10,8 +10,8 @@
 namespace meridian::json {
 
 struct Limits {
-  std::size_t size_max = 64 * 1024;  // Bytes of text. A value takes up to 25 times as much memory.
-  std::size_t depth_max = 32;        // Objects and arrays inside each other.
+  std::size_t size_max = 65'536;  // Bytes of text. A value takes up to 25 times as much memory.
+  std::size_t depth_max = 32;     // Objects and arrays inside each other.
 };
 
 // One value and nothing after it but white space. Errors: invalid (bad syntax, no UTF-8, a byte
