@@ -125,6 +125,8 @@ TEST(Claims, AreFoundByDottedNames) {
   // The longest name that exists is followed, and no other.
   EXPECT_TRUE(claim_matches(claims, "a.b.c", "flat"));
   EXPECT_FALSE(claim_matches(claims, "a.b.c", "d"));
+  EXPECT_FALSE(
+      claim_matches(*json::parse(R"({"a.b":{"x":"y"},"a":{"b":{"c":"d"}}})"), "a.b.c", "d"));
 }
 
 TEST_F(PolicyTest, ABindingNeedsAllItsParts) {
