@@ -113,13 +113,16 @@ KeysFound find_keys_of_set(Arguments arguments, std::vector<KeyUse>& found) {
   return KeysFound::all;
 }
 
-// BITFIELD key [GET ...] [SET ...] [INCRBY ...]: with GET alone it only reads.
+// BITFIELD key [GET type offset] [SET ...] [INCRBY ...]: with GET alone it only reads.
 KeysFound find_keys_of_bitfield(Arguments arguments, std::vector<KeyUse>& found) {
-  const Arguments options = arguments.subspan(2);
-  const bool changes = any_keyword(options, "set") || any_keyword(options, "incrby");
+  constexpr std::size_t words_of_get = 3;
+  Arguments rest = arguments.subspan(2);
+  while (rest.size() >= words_of_get && is_keyword(rest.front(), "get"))
+    rest = rest.subspan(words_of_get);
   found.push_back({.index = 1,
-                   .flags = changes ? KeyFlags{KeyFlag::rw, KeyFlag::access, KeyFlag::update}
-                                    : KeyFlags{KeyFlag::ro, KeyFlag::access}});
+                   .flags = rest.empty()
+                                ? KeyFlags{KeyFlag::ro, KeyFlag::access}
+                                : KeyFlags{KeyFlag::rw, KeyFlag::access, KeyFlag::update}});
   return KeysFound::all;
 }
 
