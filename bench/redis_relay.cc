@@ -86,7 +86,7 @@ class Relay {
     const resp::Command* const command = table_.find(request.arguments);
     if (!link || !command || !command->accepts(request.arguments.size())) co_return false;
     (void)command->keys(request.arguments, keys);
-    if (!resp::may_share_connection(*command, request.arguments)) co_return false;
+    if (!command->may_share_connection(request.arguments)) co_return false;
     if (!link->has_room() && !co_await link->room(Deadline::never())) co_return false;
     const bool writes = command->flags.has(resp::CommandFlag::write);
     const redis::Effect effect = writes ? redis::Effect::writes : redis::Effect::reads;

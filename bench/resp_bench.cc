@@ -127,7 +127,7 @@ void measure_table() {
       const resp::Command* const command = table->find(words);
       if (!command || !command->accepts(words.size())) stop("a command was not found");
       use(command->keys(words, found));
-      use(resp::may_share_connection(*command, words));
+      use(command->may_share_connection(words));
       return 1UZ;
     });
   };

@@ -363,7 +363,7 @@ TEST(RedisCommands, NoOtherKeyChanges) {
         help_along(request);
         const std::vector<std::string_view> arguments(request.begin(), request.end());
         if (!command.accepts(arguments.size())) continue;
-        if (!resp::may_share_connection(command, arguments)) continue;
+        if (!command.may_share_connection(arguments)) continue;
         std::vector<KeyUse> found;
         if (command.keys(arguments, found) != KeysFound::all) continue;
         append_keys(script, command, random);

@@ -28,7 +28,7 @@ void Exchange::reset() noexcept {
 }
 
 void Exchange::release_held() noexcept {
-  if (budget_) budget_->held_bytes -= held_.size();
+  if (budget_) budget_->remove(held_.size());
   held_.clear();
   whole_size_ = 0;
   if (held_.capacity() > kept_bytes_max) held_.shrink_to_fit();
@@ -38,7 +38,7 @@ void Exchange::take(std::string& out) {
   if (held_.empty()) return;
   part_taken_ = part_taken_ || held_.size() > whole_size_;
   if (out.empty()) {
-    budget_->held_bytes -= held_.size();
+    budget_->remove(held_.size());
     out.swap(held_);
     whole_size_ = 0;
   } else {
@@ -62,7 +62,7 @@ void Exchange::wake_if_enough() noexcept {
 void Exchange::hold(std::string_view bytes, bool ends_reply, ReplyBudget& budget) {
   held_ += bytes;
   budget_ = &budget;
-  budget.held_bytes += bytes.size();
+  budget.add(bytes.size());
   if (!ends_reply) return;
   whole_size_ = held_.size();
   part_taken_ = false;
@@ -77,7 +77,7 @@ void Exchange::fail(Error error) noexcept {
   failure_ = std::move(error);
   link_ = nullptr;
   torn_ = part_taken_;
-  if (budget_) budget_->held_bytes -= held_.size() - whole_size_;
+  if (budget_) budget_->remove(held_.size() - whole_size_);
   held_.resize(whole_size_);
   wake_if_enough();
 }

@@ -11,6 +11,7 @@
 //     exchange.take(out);  // and send it on, before the next round
 //   }
 
+#include "base/metrics.h"
 #include "base/result.h"
 #include "runtime/async.h"
 
@@ -25,8 +26,23 @@ namespace meridian::redis {
 class Link;
 
 // How many bytes of replies the exchanges of one pool hold together.
-struct ReplyBudget {
-  std::size_t held_bytes = 0;
+class ReplyBudget {
+ public:
+  // The gauge shows it.
+  explicit ReplyBudget(Gauge& gauge) noexcept : gauge_(gauge) {}
+
+  std::size_t held_bytes() const noexcept { return held_bytes_; }
+  void add(std::size_t bytes) noexcept { set(held_bytes_ + bytes); }
+  void remove(std::size_t bytes) noexcept { set(held_bytes_ - bytes); }
+
+ private:
+  void set(std::size_t bytes) noexcept {
+    held_bytes_ = bytes;
+    gauge_.set(static_cast<std::int64_t>(bytes));
+  }
+
+  std::size_t held_bytes_ = 0;
+  Gauge& gauge_;
 };
 
 class Exchange {

@@ -20,6 +20,8 @@ constexpr int reads_in_a_row_max = 4;
 LinkGround::LinkGround(Loop& on, Metrics& metrics, LinkLimits given)
     : loop(on),
       limits(given),
+      budget(metrics.gauge("meridian_redis_held_bytes",
+                           "Bytes of replies that visits have yet to take.")),
       read_buffer(given.read_buffer_size),
       requests(
           metrics.counter("meridian_redis_requests_total", "Requests that were relayed to Redis.")),
@@ -33,8 +35,10 @@ LinkGround::LinkGround(Loop& on, Metrics& metrics, LinkLimits given)
                           "Visits that took their replies too slowly and lost them.")),
       dropped_messages(metrics.counter("meridian_redis_dropped_messages_total",
                                        "Push messages that nobody had asked for.")),
-      held_bytes(metrics.gauge("meridian_redis_held_bytes",
-                               "Bytes of replies that visits have yet to take.")) {}
+      pending(metrics.gauge("meridian_redis_pending_requests",
+                            "Relayed requests that Redis has not answered.")),
+      room_wait(metrics.histogram("meridian_redis_room_wait_seconds",
+                                  "How long requests waited for room in the queue to Redis.")) {}
 
 Link::Link(LinkGround& ground, std::unique_ptr<Stream> stream, Kind kind)
     : ground_(ground),
@@ -77,6 +81,7 @@ void Link::request(Exchange& exchange,
 void Link::expect(Exchange& exchange, Effect effect, std::uint32_t replies_count) {
   const bool writes = effect == Effect::writes;
   exchange.link_ = this;
+  ground_.replies_pending += replies_count;
   if (!expected_.empty() && expected_.back().exchange == &exchange) {
     expected_.back().replies_count += replies_count;
     expected_.back().writes |= writes;
@@ -91,10 +96,13 @@ void Link::expect(Exchange& exchange, Effect effect, std::uint32_t replies_count
 }
 
 Async<Result<void>> Link::room(Deadline deadline) {
+  if (!open_ || has_room()) co_return Result<void>();
+  const Time asked = ground_.loop.now();
   while (open_ && !has_room()) {
     MERIDIAN_CO_CHECK(
         to_result(co_await room_.wait(deadline), "room in the queue of requests to Redis"));
   }
+  ground_.room_wait.observe(ground_.loop.now() - asked);
   co_return Result<void>();
 }
 
@@ -131,6 +139,7 @@ void Link::on_taken(Exchange& exchange) noexcept {
 }
 
 void Link::on_batch_end() {
+  show_pending();
   if (open_ && !sending_) send_queued();
 }
 
@@ -258,7 +267,7 @@ Result<void> Link::hand_out(std::string_view bytes) {
       MERIDIAN_CHECK(hand_out_reply(piece));
     }
   }
-  ground_.held_bytes.set(static_cast<std::int64_t>(ground_.budget.held_bytes));
+  show_pending();
   return {};
 }
 
@@ -271,6 +280,7 @@ Result<void> Link::hand_out_reply(const resp::ReplyFramer::Piece& piece) {
   if (exchange) hold_for(*exchange, piece);
   if (!piece.last) return {};
   ground_.replies.add();
+  --ground_.replies_pending;
   const bool still_waits = front.exchange == exchange && exchange;
   if (--front.replies_count == 0) {
     expected_.pop_front();
@@ -290,7 +300,7 @@ void Link::hold_for(Exchange& exchange, const resp::ReplyFramer::Piece& piece) {
     return held > max || size > max - held;
   };
   const bool too_slow = exceeds(exchange.held_.size(), limits.held_bytes_max);
-  if (!too_slow && !exceeds(ground_.budget.held_bytes, limits.held_bytes_total_max)) {
+  if (!too_slow && !exceeds(ground_.budget.held_bytes(), limits.held_bytes_total_max)) {
     exchange.hold(piece.bytes, piece.last, ground_.budget);
     exchange.wake_if_enough();
     return;
@@ -322,12 +332,19 @@ void Link::fail_all() noexcept {
     const Expected expected = expected_.front();
     expected_.pop_front();
     ++answered_count_;
+    ground_.replies_pending -= expected.replies_count;
     if (expected.exchange) expected.exchange->fail(loss(expected));
   }
   if (owner_) {
     std::exchange(owner_, nullptr)
         ->fail(Error(Errc::unavailable, "Redis was lost: " + why_.detail()));
   }
+  show_pending();
+}
+
+// Once for many requests.
+void Link::show_pending() noexcept {
+  ground_.pending.set(static_cast<std::int64_t>(ground_.replies_pending));
 }
 
 }  // namespace meridian::redis

@@ -56,15 +56,17 @@ struct LinkGround {
 
   Loop& loop;
   const LinkLimits limits;
-  ReplyBudget budget{};
-  std::vector<char> read_buffer;  // What is read is handed on at once, so one buffer does for all.
+  ReplyBudget budget;
+  std::uint64_t replies_pending = 0;  // To requests of all links.
+  std::vector<char> read_buffer;      // What is read is handed on at once, so one does for all.
   Counter& requests;
   Counter& replies;
   Counter& sent_bytes;
   Counter& received_bytes;
   Counter& dropped_exchanges;
   Counter& dropped_messages;
-  Gauge& held_bytes;
+  Gauge& pending;
+  Histogram& room_wait;
 };
 
 class Link final : public BatchEnd {
@@ -142,6 +144,7 @@ class Link final : public BatchEnd {
   void hold_for(Exchange& exchange, const resp::ReplyFramer::Piece& piece);
   bool reads_too_far() const noexcept;
   void fail_all() noexcept;
+  void show_pending() noexcept;
   Error closed_error() const;
   Error loss(const Expected& expected) const;
 

@@ -97,7 +97,10 @@ class LinkTest : public ::testing::TestWithParam<std::uint64_t> {
     server_->close();
     settle(seconds(100));
     EXPECT_EQ(scope_.count(), 0U);
-    EXPECT_EQ(ground_->budget.held_bytes, 0U);
+    EXPECT_EQ(ground_->budget.held_bytes(), 0U);
+    EXPECT_EQ(ground_->replies_pending, 0U);
+    EXPECT_EQ(count("meridian_redis_held_bytes"), 0U);
+    EXPECT_EQ(count("meridian_redis_pending_requests"), 0U);
   }
 
   // Lets everything happen that happens soon.
@@ -413,7 +416,7 @@ TEST_P(LinkTest, AllVisitsTogetherAreBounded) {
   for (const Exchange& exchange : exchanges)
     failures_count += exchange.failed() ? 1 : 0;
   EXPECT_EQ(failures_count, 7);
-  EXPECT_EQ(ground_->budget.held_bytes, 900U);
+  EXPECT_EQ(ground_->budget.held_bytes(), 900U);
 }
 
 TEST_P(LinkTest, RequestersWaitForRoom) {

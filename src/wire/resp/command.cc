@@ -159,6 +159,18 @@ bool Command::accepts(std::size_t arguments_count) const noexcept {
   return arity >= 0 ? count == arity : count >= -arity;
 }
 
+bool Command::may_share_connection(Arguments arguments) const {
+  switch (sharing) {
+    case Sharing::never:
+      return false;
+    case Sharing::unless_blocking:
+      return !any_keyword(arguments, "block");
+    case Sharing::always:
+      return true;
+  }
+  return false;
+}
+
 KeysFound Command::keys(Arguments arguments, std::vector<KeyUse>& found) const {
   found.clear();
   KeysFound outcome = KeysFound::all;

@@ -115,17 +115,29 @@ struct Command {
   // Commands of which the server does not describe all keys, and we know them.
   enum class Rule : std::uint8_t { none, set, bitfield, sort };
 
+  // Whether requests of several clients may take turns on one connection: only those that leave
+  // nothing behind on it, and are answered at once and once. Unknown ground is `never`.
+  enum class Sharing : std::uint8_t {
+    never,
+    unless_blocking,  // It blocks when the word BLOCK is among its arguments: XREAD.
+    always,
+  };
+
   std::string name;        // Lower case; that of a subcommand is "config|get".
   std::int64_t arity = 0;  // Arguments with the name(s); negative: at least.
   EnumSet<CommandFlag> flags;
   EnumSet<CommandCategory> categories;
   std::vector<KeySpec> key_specs{};
   Rule rule = Rule::none;
+  Sharing sharing = Sharing::never;
   bool hides_keys = false;    // keys() can never be `all`.
   bool is_container = false;  // It is nothing without a subcommand.
   bool is_subcommand = false;
 
   bool accepts(std::size_t arguments_count) const noexcept;
+
+  // See Sharing.
+  bool may_share_connection(std::span<const std::string_view> arguments) const;
 
   // Puts the keys among `arguments`, which start with the command's name, into `found`, which is
   // emptied before. A key may be named twice. Requires accepts(arguments.size()).

@@ -253,6 +253,24 @@ bool hides_keys(const Command& command, bool described) {
          command.flags.has_any({CommandFlag::write, CommandFlag::readonly, CommandFlag::admin});
 }
 
+Command::Sharing sharing_of(const Command& command) {
+  using enum CommandCategory;
+  using enum Command::Sharing;
+  // They answer and change nothing, whatever their neighbours in @connection and @pubsub do.
+  constexpr std::array<std::string_view, 4> harmless{"ping", "echo", "publish", "spublish"};
+  if (std::ranges::find(harmless, command.name) != harmless.end()) return always;
+  if (command.name.starts_with("command") || command.name.starts_with("pubsub|")) return always;
+  if (command.categories.empty() || command.is_container) return never;
+  if (command.categories.has_any({connection, transaction, pubsub, admin})) return never;
+  if (command.flags.has_any({CommandFlag::admin, CommandFlag::pubsub, CommandFlag::no_auth})) {
+    return never;
+  }
+  // WAIT and its kind concern what the same connection wrote before.
+  if (command.name.starts_with("wait") || command.name == "script|debug") return never;
+  if (!command.flags.has(CommandFlag::blocking)) return always;
+  return command.name == "xread" || command.name == "xreadgroup" ? unless_blocking : never;
+}
+
 }  // namespace
 
 Result<void> read_command(const Value& entry, std::vector<Command>& commands) {
@@ -277,6 +295,7 @@ Result<void> read_command(const Value& entry, std::vector<Command>& commands) {
   command.is_container =
       entry.items.size() > subcommands_field && !entry.items[subcommands_field].items.empty();
   command.hides_keys = hides_keys(command, has_key_specs(entry));
+  command.sharing = sharing_of(command);
   if (command.is_container && command.is_subcommand) {
     return malformed(command.name, "subcommands of a subcommand");
   }

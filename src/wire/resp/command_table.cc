@@ -3,10 +3,8 @@
 #include "base/escape.h"
 #include "base/hash.h"
 #include "wire/resp/command_reader.h"
-#include "wire/resp/protocol.h"
 #include "wire/resp/value.h"
 
-#include <algorithm>
 #include <array>
 #include <bit>
 
@@ -103,26 +101,6 @@ const Command* CommandTable::find(std::span<const std::string_view> arguments) c
   const FoldedName folded(arguments[0], arguments[1]);
   const std::uint32_t place = slots_[slot_of(folded.text())];
   return place == 0 ? nullptr : &commands_[place - 1];
-}
-
-bool may_share_connection(const Command& command, std::span<const std::string_view> arguments) {
-  using enum CommandCategory;
-  // They answer and change nothing, whatever their neighbours in @connection and @pubsub do.
-  constexpr std::array<std::string_view, 4> harmless{"ping", "echo", "publish", "spublish"};
-  if (std::ranges::find(harmless, command.name) != harmless.end()) return true;
-  if (command.name.starts_with("command") || command.name.starts_with("pubsub|")) return true;
-  if (command.categories.empty() || command.is_container) return false;
-  if (command.categories.has_any({connection, transaction, pubsub, admin})) return false;
-  if (command.flags.has_any({CommandFlag::admin, CommandFlag::pubsub, CommandFlag::no_auth})) {
-    return false;
-  }
-  // WAIT and its kind concern what the same connection wrote before.
-  if (command.name.starts_with("wait") || command.name == "script|debug") return false;
-  if (!command.flags.has(CommandFlag::blocking)) return true;
-  const bool may_not_block = command.name == "xread" || command.name == "xreadgroup";
-  return may_not_block && std::ranges::none_of(arguments, [](std::string_view argument) {
-           return is_keyword(argument, "block");
-         });
 }
 
 }  // namespace meridian::resp

@@ -46,8 +46,4 @@ class CommandTable {
   std::vector<std::uint32_t> slots_;  // Open addressing: an index into commands_ plus one, or 0.
 };
 
-// Whether a request leaves nothing behind on its connection and is answered at once and once, so
-// that requests of several clients may take turns on one connection. Unknown ground is no.
-bool may_share_connection(const Command& command, std::span<const std::string_view> arguments);
-
 }  // namespace meridian::resp

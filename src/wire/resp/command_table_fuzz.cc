@@ -28,7 +28,7 @@ void look_up(const resp::CommandTable& table, std::span<const std::string_view> 
   const std::vector<std::string_view> words(shouted.begin(), shouted.end());
   MERIDIAN_ASSERT(table.find(words) == command);
   if (!command) return;
-  (void)resp::may_share_connection(*command, arguments);
+  (void)command->may_share_connection(arguments);
   if (!command->accepts(arguments.size())) return;
   std::vector<resp::KeyUse> found;
   const resp::KeysFound outcome = command->keys(arguments, found);
