@@ -14,12 +14,20 @@ namespace {
 using Arguments = std::span<const std::string_view>;
 using resp::Protocol;
 
-std::string to_upper(std::string_view text) {
-  std::string upper(text);
-  for (char& c : upper) {
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c & ~0x20);
+std::string to_lower(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
   }
-  return upper;
+  return lower;
+}
+
+std::string unknown(Arguments arguments) {
+  std::string text =
+      "ERR unknown command '" + std::string(arguments[0]) + "', with args beginning with: ";
+  for (const std::string_view argument : arguments.subspan(1))
+    text += "'" + std::string(argument) + "' ";
+  return text;
 }
 
 }  // namespace
@@ -95,31 +103,31 @@ class SimRedis::Connection {
 const SimRedis::Connection::Entry* SimRedis::Connection::find(std::string_view name) {
   constexpr std::size_t any = SIZE_MAX;
   static constexpr std::array<Entry, 21> entries{{
-      {"PING", 1, 2, false, &Connection::ping},
-      {"ECHO", 2, 2, false, &Connection::echo},
-      {"HELLO", 1, any, true, &Connection::hello},
-      {"AUTH", 2, 3, true, &Connection::auth},
-      {"CLIENT", 2, any, false, &Connection::client},
-      {"RESET", 1, 1, true, &Connection::reset},
-      {"SELECT", 2, 2, false, &Connection::select},
-      {"COMMAND", 1, any, false, &Connection::command},
-      {"GET", 2, 2, false, &Connection::get},
-      {"SET", 3, any, false, &Connection::set},
-      {"DEL", 2, any, false, &Connection::del},
-      {"UNLINK", 2, any, false, &Connection::del},
-      {"EXISTS", 2, any, false, &Connection::exists},
-      {"INCR", 2, 2, false, &Connection::incr},
-      {"EXPIRE", 3, any, false, &Connection::expire},
-      {"MULTI", 1, 1, false, &Connection::multi},
-      {"EXEC", 1, 1, false, &Connection::exec},
-      {"DISCARD", 1, 1, false, &Connection::discard},
-      {"SUBSCRIBE", 2, any, false, &Connection::subscribe},
-      {"UNSUBSCRIBE", 1, any, false, &Connection::unsubscribe},
-      {"PUBLISH", 3, 3, false, &Connection::publish},
+      {"ping", 1, 2, false, &Connection::ping},
+      {"echo", 2, 2, false, &Connection::echo},
+      {"hello", 1, any, true, &Connection::hello},
+      {"auth", 2, 3, true, &Connection::auth},
+      {"client", 2, any, false, &Connection::client},
+      {"reset", 1, 1, true, &Connection::reset},
+      {"select", 2, 2, false, &Connection::select},
+      {"command", 1, any, false, &Connection::command},
+      {"get", 2, 2, false, &Connection::get},
+      {"set", 3, any, false, &Connection::set},
+      {"del", 2, any, false, &Connection::del},
+      {"unlink", 2, any, false, &Connection::del},
+      {"exists", 2, any, false, &Connection::exists},
+      {"incr", 2, 2, false, &Connection::incr},
+      {"expire", 3, any, false, &Connection::expire},
+      {"multi", 1, 1, false, &Connection::multi},
+      {"exec", 1, 1, false, &Connection::exec},
+      {"discard", 1, 1, false, &Connection::discard},
+      {"subscribe", 2, any, false, &Connection::subscribe},
+      {"unsubscribe", 1, any, false, &Connection::unsubscribe},
+      {"publish", 3, 3, false, &Connection::publish},
   }};
-  const std::string upper = to_upper(name);
+  const std::string lower = to_lower(name);
   for (const Entry& entry : entries) {
-    if (entry.name == upper) return &entry;
+    if (entry.name == lower) return &entry;
   }
   return nullptr;
 }
@@ -174,9 +182,9 @@ void SimRedis::Connection::handle(Arguments arguments) {
     transaction_broken_ = in_transaction_;
     reply().error(text);
   };
-  if (!entry) return refuse("ERR unknown command '" + std::string(arguments[0]) + "'");
+  if (!entry) return refuse(unknown(arguments));
   if (arguments.size() < entry->arguments_min || arguments.size() > entry->arguments_max) {
-    return refuse("ERR wrong number of arguments for '" + std::string(arguments[0]) + "' command");
+    return refuse("ERR wrong number of arguments for '" + std::string(entry->name) + "' command");
   }
   if (!authenticated_ && !entry->without_login) return refuse("NOAUTH Authentication required.");
   run(*entry, arguments);
@@ -186,10 +194,12 @@ void SimRedis::Connection::run(const Entry& entry, Arguments arguments) {
   const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
     return std::ranges::find(names, entry.name) != names.end();
   };
-  if (restricted() && !is_one_of({"SUBSCRIBE", "UNSUBSCRIBE", "PING", "RESET"})) {
-    return reply().error("ERR Can't execute '" + std::string(arguments[0]) + "' in this context");
+  if (restricted() && !is_one_of({"subscribe", "unsubscribe", "ping", "reset"})) {
+    return reply().error("ERR Can't execute '" + std::string(entry.name) +
+                         "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+                         "allowed in this context");
   }
-  if (in_transaction_ && !is_one_of({"MULTI", "EXEC", "DISCARD", "RESET"})) {
+  if (in_transaction_ && !is_one_of({"multi", "exec", "discard", "reset"})) {
     queued_.emplace_back(arguments.begin(), arguments.end());
     return reply().simple("QUEUED");
   }
@@ -262,10 +272,10 @@ void SimRedis::Connection::auth(Arguments arguments) {
 }
 
 void SimRedis::Connection::client(Arguments arguments) {
-  const std::string subcommand = to_upper(arguments[1]);
-  if (subcommand == "ID") return reply().integer(static_cast<std::int64_t>(id_));
-  if (subcommand == "GETNAME") return reply().bulk(name_);
-  if (subcommand == "SETNAME" && arguments.size() == 3) name_ = arguments[2];
+  const std::string subcommand = to_lower(arguments[1]);
+  if (subcommand == "id") return reply().integer(static_cast<std::int64_t>(id_));
+  if (subcommand == "getname") return reply().bulk(name_);
+  if (subcommand == "setname" && arguments.size() == 3) name_ = arguments[2];
   reply().simple("OK");
 }
 
@@ -318,11 +328,10 @@ void SimRedis::Connection::exists(Arguments arguments) {
 }
 
 void SimRedis::Connection::incr(Arguments arguments) {
-  std::string& value = redis_.keys_[std::string(arguments[1])];
-  const auto number = parse_number<std::int64_t>(value.empty() ? "0" : value);
-  if (!number || *number == INT64_MAX) {
-    return reply().error("ERR value is not an integer or out of range");
-  }
+  std::string& value = redis_.keys_.try_emplace(std::string(arguments[1]), "0").first->second;
+  const auto number = parse_number<std::int64_t>(value);
+  if (!number) return reply().error("ERR value is not an integer or out of range");
+  if (*number == INT64_MAX) return reply().error("ERR increment or decrement would overflow");
   value = std::to_string(*number + 1);
   reply().integer(*number + 1);
 }
