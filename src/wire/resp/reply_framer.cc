@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/escape.h"
+#include "wire/resp/usual_length.h"
 
 #include <algorithm>
 
@@ -49,6 +50,7 @@ bool ReplyFramer::take(std::string_view& rest) noexcept {
     case State::between:
       return complain("no reply has begun");
     case State::value:
+      if (take_usual_string(rest)) return true;
       if (!take_type(rest.front())) return false;
       rest.remove_prefix(1);
       return true;
@@ -73,6 +75,19 @@ bool ReplyFramer::take(std::string_view& rest) noexcept {
       return true;
   }
   return complain("no such state");
+}
+
+// A string that is whole and no longer than most: all of it at once.
+bool ReplyFramer::take_usual_string(std::string_view& rest) noexcept {
+  const char* const end = rest.data() + rest.size();
+  const UsualLength size = usual_length(rest.data(), end, '$');
+  if (!size.end || size.value > limits_.value_bytes_max) return false;
+  if (static_cast<std::size_t>(end - size.end) < size.value + 2) return false;
+  const char* const behind = size.end + size.value;
+  if (behind[0] != '\r' || behind[1] != '\n') return false;
+  rest.remove_prefix(static_cast<std::size_t>(behind + 2 - rest.data()));
+  end_value();
+  return true;
 }
 
 bool ReplyFramer::take_type(char type) noexcept {

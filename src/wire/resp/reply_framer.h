@@ -56,6 +56,7 @@ class ReplyFramer {
   // Each takes what it can off `rest` and is false when that breaks the protocol; complaint_ says
   // how.
   bool take(std::string_view& rest) noexcept;
+  bool take_usual_string(std::string_view& rest) noexcept;
   bool take_type(char type) noexcept;
   bool take_length(std::string_view& rest) noexcept;
   bool end_length() noexcept;

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "wire/resp/protocol.h"
+#include "wire/resp/usual_length.h"
 
 #include <algorithm>
 #include <limits>
@@ -16,26 +17,6 @@ constexpr std::size_t kept_arguments_max = 128;
 
 // The argument's CR LF.
 constexpr std::size_t line_end_size = 2;
-
-// A length of a request that nearly all have: one to four digits. Empty when it is another.
-struct UsualLength {
-  const char* end = nullptr;
-  std::size_t value = 0;
-};
-
-UsualLength usual_length(const char* at, const char* end, char type) noexcept {
-  constexpr std::ptrdiff_t digits_max = 4;
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  if (end - at < 4 || at[0] != type || !is_digit(at[1])) return {};
-  const char* const digits = at + 1;
-  const char* next = digits;
-  std::size_t value = 0;
-  while (next != end && next - digits < digits_max && is_digit(*next))
-    value = value * 10 + static_cast<std::size_t>(*next++ - '0');
-  if (*digits == '0' && next - digits > 1) return {};
-  if (end - next < 2 || next[0] != '\r' || next[1] != '\n') return {};
-  return {.end = next + line_end_size, .value = value};
-}
 
 // redis-server prints the byte itself, and a blank for what would break the reply's line.
 std::string expected_bulk(char got) {
