@@ -81,13 +81,17 @@ class Relay {
   Async<bool> relay(const resp::Request request,
                     redis::Exchange& exchange,
                     std::vector<resp::KeyUse>& keys) {
-    redis::Link* const link =
-        exchange.link() ? exchange.link() : pool_.shared(resp::Protocol::resp2);
+    redis::Link* link = pool_.link_for(exchange, resp::Protocol::resp2);
     const resp::Command* const command = table_.find(request.arguments);
-    if (!link || !command || !command->accepts(request.arguments.size())) co_return false;
+    if (!command || !command->accepts(request.arguments.size())) co_return false;
     (void)command->keys(request.arguments, keys);
     if (!command->may_share_connection(request.arguments)) co_return false;
-    if (!link->has_room() && !co_await link->room(Deadline::never())) co_return false;
+    if (!link) {
+      const auto found =
+          co_await pool_.wait_for_link(exchange, resp::Protocol::resp2, Deadline::never());
+      if (!found) co_return false;
+      link = *found;
+    }
     const bool writes = command->flags.has(resp::CommandFlag::write);
     const redis::Effect effect = writes ? redis::Effect::writes : redis::Effect::reads;
     if (request.is_inline) {

@@ -92,12 +92,13 @@ Async<std::string> ask(Stage& stage,
 
 TEST(RedisLinks, PipelinesOfManyVisitsKeepTheirOrder) {
   run([](Stage& stage) -> Async<> {
-    EXPECT_TRUE(co_await stage.pool.wait_for_shared(Protocol::resp2, stage.soon()));
+    Exchange first;
+    EXPECT_TRUE(co_await stage.pool.wait_for_link(first, Protocol::resp2, stage.soon()));
     Scope visits(stage.loop);
     const auto visit = [](Stage& on, int name) -> Async<> {
       Exchange exchange;
       for (int round = 0; round < 200; ++round) {
-        Link* const link = on.pool.shared(Protocol::resp2);
+        Link* const link = on.pool.link_for(exchange, Protocol::resp2);
         EXPECT_NE(link, nullptr);
         if (!link) co_return;
         std::string expected;
@@ -120,13 +121,13 @@ TEST(RedisLinks, PipelinesOfManyVisitsKeepTheirOrder) {
 
 TEST(RedisLinks, LargeValuesPassBothWays) {
   run([](Stage& stage) -> Async<> {
-    auto link = co_await stage.pool.wait_for_shared(Protocol::resp2, stage.soon());
+    Exchange exchange;
+    auto link = co_await stage.pool.wait_for_link(exchange, Protocol::resp2, stage.soon());
     EXPECT_TRUE(link);
     if (!link) co_return;
     std::string value(60'000'000, 'v');
     for (std::size_t i = 0; i < value.size(); i += 1'000)
       value[i] = static_cast<char>(i / 1'000);
-    Exchange exchange;
     const std::string stored =
         co_await ask(stage, **link, exchange, request_of({"SET", "large", value}));
     EXPECT_EQ(stored, "+OK\r\n");
@@ -279,12 +280,12 @@ TEST(RedisLinks, ASubscriberGetsItsMessages) {
 
 TEST(RedisLinks, AKilledServerIsReportedAndFoundAgain) {
   run([](Stage& stage) -> Async<> {
-    auto link = co_await stage.pool.wait_for_shared(Protocol::resp2, stage.soon());
+    Exchange write;
+    Exchange read;
+    auto link = co_await stage.pool.wait_for_link(write, Protocol::resp2, stage.soon());
     EXPECT_TRUE(link);
     if (!link) co_return;
     stage.server.signal(SIGSTOP);
-    Exchange write;
-    Exchange read;
     (*link)->request(write, request_of({"SET", "a", "1"}), Effect::writes);
     (*link)->request(read, request_of({"GET", "a"}), Effect::reads);
     EXPECT_EQ(co_await write.answers(stage.loop.after(milliseconds(30))), Wake::timeout);
@@ -292,8 +293,9 @@ TEST(RedisLinks, AKilledServerIsReportedAndFoundAgain) {
     EXPECT_EQ(co_await write.answers(stage.soon()), Wake::ready);
     EXPECT_TRUE(write.failed() && write.failure().code() == Errc::outcome_unknown);
     EXPECT_TRUE(read.failed() && read.failure().code() == Errc::unavailable);
-    const auto nobody =
-        co_await stage.pool.wait_for_shared(Protocol::resp2, stage.loop.after(milliseconds(100)));
+    read.reset();
+    const auto nobody = co_await stage.pool.wait_for_link(
+        read, Protocol::resp2, stage.loop.after(milliseconds(100)));
     EXPECT_FALSE(nobody);
     EXPECT_TRUE(co_await stage.server.start());
     const auto reply = co_await stage.pool.call(request_of({"PING"}), Effect::reads, stage.soon());

@@ -81,9 +81,10 @@ TEST_P(LinkPoolTest, ASharedLinkStandsForEachProtocolVersion) {
   make({.shared_links_count = 2});
   settle();
   EXPECT_EQ(redis_.connections_count(), 4U);
-  EXPECT_NE(pool_->shared(Protocol::resp2), nullptr);
-  EXPECT_NE(pool_->shared(Protocol::resp3), nullptr);
-  EXPECT_NE(pool_->shared(Protocol::resp2), pool_->shared(Protocol::resp3));
+  const Exchange exchange;
+  EXPECT_NE(pool_->link_for(exchange, Protocol::resp2), nullptr);
+  EXPECT_NE(pool_->link_for(exchange, Protocol::resp3), nullptr);
+  EXPECT_NE(pool_->link_for(exchange, Protocol::resp2), pool_->link_for(exchange, Protocol::resp3));
 }
 
 TEST_P(LinkPoolTest, CallsAreAnswered) {
@@ -102,8 +103,9 @@ TEST_P(LinkPoolTest, AWrongPasswordSaysSo) {
   LinkPool pool(loop_, wrong, metrics_);
   pool.start();
   scope_.spawn([](LinkPoolTest& test, LinkPool& its) -> Async<> {
+    Exchange exchange;
     const auto link =
-        co_await its.wait_for_shared(Protocol::resp2, test.loop_.after(milliseconds(500)));
+        co_await its.wait_for_link(exchange, Protocol::resp2, test.loop_.after(milliseconds(500)));
     EXPECT_EQ(link.error().code(), Errc::unavailable);
     EXPECT_TRUE(link.error().detail().contains("WRONGPASS"));
     EXPECT_FALSE(link.error().detail().contains("secret"));
@@ -122,13 +124,15 @@ TEST_P(LinkPoolTest, ALostServerIsFoundAgain) {
   redis_.break_connections();
   scope_.spawn([](LinkPoolTest& test) -> Async<> {
     (void)co_await test.loop_.sleep(milliseconds(1));
-    const auto refused =
-        co_await test.pool_->wait_for_shared(Protocol::resp2, test.loop_.after(seconds(10)));
+    Exchange exchange;
+    const auto refused = co_await test.pool_->wait_for_link(
+        exchange, Protocol::resp2, test.loop_.after(seconds(10)));
     EXPECT_EQ(refused.error().code(), Errc::unavailable);
     EXPECT_TRUE(refused.error().detail().contains("connection refused"));
     test.connector_.set_down(false);
     const Time back = test.loop_.now();
-    const auto found = co_await test.pool_->wait_for_shared(Protocol::resp2, Deadline::never());
+    const auto found =
+        co_await test.pool_->wait_for_link(exchange, Protocol::resp2, Deadline::never());
     EXPECT_TRUE(found);
     EXPECT_LE(test.loop_.now() - back, milliseconds(1'100));
   }(*this));
@@ -136,6 +140,60 @@ TEST_P(LinkPoolTest, ALostServerIsFoundAgain) {
   // Some ten tries a second would be too many: the pause grows to a second.
   EXPECT_LE(metrics_.total("meridian_redis_connects_total", {{"outcome", "failed"}}), 2 * 35U);
   EXPECT_EQ(metrics_.total("meridian_redis_links_lost_total"), 2U);
+}
+
+TEST_P(LinkPoolTest, WhoWaitsForRoomMayOutliveTheLink) {
+  LinkPoolOptions options;
+  options.limits.expected_max = 1;
+  make(options);
+  settle();
+  int ready = 0;
+  int failed = 0;
+  const auto visit = [](LinkPoolTest& test, int& its_ready, int& its_failed) -> Async<> {
+    for (int round = 0; round < 20; ++round) {
+      Exchange exchange;
+      for (int i = 0; i < 3; ++i) {
+        Link* link = test.pool_->link_for(exchange, Protocol::resp2);
+        if (!link) {
+          const auto found =
+              co_await test.pool_->wait_for_link(exchange, Protocol::resp2, Deadline::never());
+          if (!found) break;
+          link = *found;
+        }
+        link->request(exchange, request_of({"PING"}), Effect::reads);
+      }
+      (void)co_await exchange.answers();
+      ++(exchange.failed() ? its_failed : its_ready);
+    }
+  };
+  for (int i = 0; i < 5; ++i)
+    scope_.spawn(visit(*this, ready, failed));
+  scope_.spawn([](LinkPoolTest& test) -> Async<> {
+    for (int i = 0; i < 10; ++i) {
+      (void)co_await test.loop_.sleep(milliseconds(5));
+      test.pool_->renew();
+    }
+  }(*this));
+  settle(seconds(50));
+  EXPECT_EQ(ready + failed, 100);
+  EXPECT_GT(ready, 50);
+}
+
+TEST_P(LinkPoolTest, NoRoomUntilTheDeadlineIsExhausted) {
+  LinkPoolOptions options;
+  options.limits.expected_max = 1;
+  make(options);
+  settle();
+  Exchange first;
+  pool_->link_for(first, Protocol::resp2)->request(first, request_of({"PING"}), Effect::reads);
+  scope_.spawn([](LinkPoolTest& test) -> Async<> {
+    Exchange exchange;
+    EXPECT_EQ(test.pool_->link_for(exchange, Protocol::resp2), nullptr);
+    const auto link = co_await test.pool_->wait_for_link(
+        exchange, Protocol::resp2, test.loop_.after(Duration(1)));
+    EXPECT_TRUE(link || link.error().code() == Errc::exhausted);
+  }(*this));
+  settle();
 }
 
 TEST_P(LinkPoolTest, ARenewedPoolHasNewLinks) {
@@ -146,10 +204,11 @@ TEST_P(LinkPoolTest, ARenewedPoolHasNewLinks) {
       auto lease = co_await test.pool_->lease(Protocol::resp2, Deadline::never());
       EXPECT_TRUE(lease);
       test.pool_->renew();
-      EXPECT_EQ(test.pool_->shared(Protocol::resp2), nullptr);
+      EXPECT_FALSE(test.pool_->connected(Protocol::resp2));
       EXPECT_TRUE(lease->link().open());
     }
-    EXPECT_TRUE(co_await test.pool_->wait_for_shared(Protocol::resp2, Deadline::never()));
+    Exchange exchange;
+    EXPECT_TRUE(co_await test.pool_->wait_for_link(exchange, Protocol::resp2, Deadline::never()));
   }(*this));
   settle();
   EXPECT_EQ(redis_.connections_count(), 2U);  // The leased one was not kept.
@@ -262,6 +321,7 @@ TEST_P(LinkPoolTest, NoVisitSeesAnotherOnesBytesThroughFaults) {
       const std::string tag = std::to_string(name) + "." + std::to_string(round);
       const bool exclusive = test.loop_.random().chance(0.3);
       LinkPool::Lease lease;
+      Exchange exchange;
       Link* link = nullptr;
       if (exclusive) {
         auto leased = co_await test.pool_->lease(Protocol::resp2, Deadline::never());
@@ -269,11 +329,11 @@ TEST_P(LinkPoolTest, NoVisitSeesAnotherOnesBytesThroughFaults) {
         lease = std::move(*leased);
         link = &lease.link();
       } else {
-        auto found = co_await test.pool_->wait_for_shared(Protocol::resp2, Deadline::never());
+        auto found =
+            co_await test.pool_->wait_for_link(exchange, Protocol::resp2, Deadline::never());
         if (!found) continue;
         link = *found;
       }
-      Exchange exchange;
       ++out.asked;
       link->request(exchange, request_of({"INCR", "n"}), Effect::writes);
       link->request(exchange, request_of({"ECHO", tag}), Effect::reads);
@@ -317,7 +377,8 @@ TEST_P(LinkPoolTest, ClosingEndsWhatWaits) {
   make();
   settle();
   Exchange exchange;
-  pool_->shared(Protocol::resp2)->request(exchange, request_of({"SET", "a", "1"}), Effect::writes);
+  pool_->link_for(exchange, Protocol::resp2)
+      ->request(exchange, request_of({"SET", "a", "1"}), Effect::writes);
   scope_.spawn([](Exchange& waited) -> Async<> {
     EXPECT_EQ(co_await waited.answers(), Wake::ready);
     EXPECT_TRUE(waited.failed() || waited.replies_left() == 0);
@@ -325,9 +386,10 @@ TEST_P(LinkPoolTest, ClosingEndsWhatWaits) {
   scope_.spawn([](LinkPoolTest& test) -> Async<> { co_await test.pool_->close(); }(*this));
   settle();
   scope_.spawn([](LinkPoolTest& test) -> Async<> {
-    EXPECT_EQ(test.pool_->shared(Protocol::resp2), nullptr);
+    Exchange late;
+    EXPECT_FALSE(test.pool_->connected(Protocol::resp2));
     EXPECT_FALSE(co_await test.pool_->lease(Protocol::resp2, Deadline::never()));
-    EXPECT_FALSE(co_await test.pool_->wait_for_shared(Protocol::resp2, Deadline::never()));
+    EXPECT_FALSE(co_await test.pool_->wait_for_link(late, Protocol::resp2, Deadline::never()));
   }(*this));
   settle();
 }

@@ -5,6 +5,7 @@
 // no allocation. Requests that are sent one after another count as one; their replies come as raw
 // bytes, in order. It may end at any time: replies that still come are then dropped by the link.
 //
+//   Link* link = pool.link_for(exchange, protocol);  // null: co_await pool.wait_for_link(...)
 //   link->request(exchange, bytes, Effect::reads);
 //   while (exchange.replies_left() > 0 && !exchange.failed()) {
 //     co_await exchange.answers(deadline);
@@ -60,8 +61,7 @@ class Exchange {
   // How many replies have not come to their end. After a failure: will not.
   std::uint64_t replies_left() const noexcept { return replies_left_; }
 
-  // The link that replies are to come from; null when none are. Requests that must keep their order
-  // with those that wait go there, even when it is closed.
+  // The link that replies are to come from, or that this owns; null when there is none.
   Link* link() const noexcept { return link_; }
 
   // Waits until all replies have come, part_bytes of them are held, or the exchange has failed.
@@ -79,7 +79,7 @@ class Exchange {
 
   // Requests were lost. Errors: unavailable (none of them had an effect), outcome_unknown (at least
   // one that writes may have had), exhausted (the replies were not taken fast enough, and were
-  // dropped).
+  // dropped), cancelled (an exclusive link was given back).
   bool failed() const noexcept { return failure_.has_value(); }
   const Error& failure() const noexcept { return *failure_; }
 

@@ -20,6 +20,7 @@ constexpr int reads_in_a_row_max = 4;
 LinkGround::LinkGround(Loop& on, Metrics& metrics, LinkLimits given)
     : loop(on),
       limits(given),
+      changed(on),
       budget(metrics.gauge("meridian_redis_held_bytes",
                            "Bytes of replies that visits have yet to take.")),
       read_buffer(given.read_buffer_size),
@@ -36,16 +37,13 @@ LinkGround::LinkGround(Loop& on, Metrics& metrics, LinkLimits given)
       dropped_messages(metrics.counter("meridian_redis_dropped_messages_total",
                                        "Push messages that nobody had asked for.")),
       pending(metrics.gauge("meridian_redis_pending_requests",
-                            "Relayed requests that Redis has not answered.")),
-      room_wait(metrics.histogram("meridian_redis_room_wait_seconds",
-                                  "How long requests waited for room in the queue to Redis.")) {}
+                            "Relayed requests that Redis has not answered.")) {}
 
 Link::Link(LinkGround& ground, std::unique_ptr<Stream> stream, Kind kind)
     : ground_(ground),
       stream_(std::move(stream)),
       kind_(kind),
       framer_(ground.limits.replies),
-      room_(ground.loop),
       taken_(ground.loop),
       scope_(ground.loop) {}
 
@@ -95,17 +93,6 @@ void Link::expect(Exchange& exchange, Effect effect, std::uint32_t replies_count
                        .writes = writes});
 }
 
-Async<Result<void>> Link::room(Deadline deadline) {
-  if (!open_ || has_room()) co_return Result<void>();
-  const Time asked = ground_.loop.now();
-  while (open_ && !has_room()) {
-    MERIDIAN_CO_CHECK(
-        to_result(co_await room_.wait(deadline), "room in the queue of requests to Redis"));
-  }
-  ground_.room_wait.observe(ground_.loop.now() - asked);
-  co_return Result<void>();
-}
-
 void Link::set_owner(Exchange& exchange) {
   MERIDIAN_ASSERT(kind_ == Kind::exclusive && owner_ == nullptr && exchange.link_ == nullptr);
   if (!open_) {
@@ -117,7 +104,12 @@ void Link::set_owner(Exchange& exchange) {
 }
 
 void Link::clear_owner() noexcept {
-  if (owner_) forget(*owner_);
+  if (!owner_) return;
+  Exchange& owner = *owner_;
+  forget(owner);
+  if (owner.replies_left_ > 0 || owner.wait_) {
+    owner.fail(Error(Errc::cancelled, "the connection to Redis was given back"));
+  }
 }
 
 // Leaves no trace of an exchange: replies that are on their way to it will be dropped.
@@ -188,7 +180,7 @@ void Link::drop_sent() noexcept {
     out_.erase(0, sent_size_);
     sent_size_ = 0;
   }
-  if (room_.any_waiting() && has_room()) room_.notify_all();
+  if (ground_.changed.any_waiting() && has_room()) ground_.changed.notify_all();
 }
 
 void Link::close(Error why) noexcept {
@@ -196,7 +188,7 @@ void Link::close(Error why) noexcept {
   open_ = false;
   why_ = std::move(why);
   stream_->close();
-  room_.notify_all();
+  ground_.changed.notify_all();
   taken_.notify_all();
 }
 
@@ -285,7 +277,7 @@ Result<void> Link::hand_out_reply(const resp::ReplyFramer::Piece& piece) {
   if (--front.replies_count == 0) {
     expected_.pop_front();
     ++answered_count_;
-    if (room_.any_waiting() && has_room()) room_.notify_all();
+    if (ground_.changed.any_waiting() && has_room()) ground_.changed.notify_all();
   }
   if (!still_waits) return {};
   if (--exchange->replies_left_ == 0 && owner_ != exchange) exchange->link_ = nullptr;
@@ -340,6 +332,7 @@ void Link::fail_all() noexcept {
         ->fail(Error(Errc::unavailable, "Redis was lost: " + why_.detail()));
   }
   show_pending();
+  ground_.changed.notify_all();
 }
 
 // Once for many requests.

@@ -56,6 +56,7 @@ struct LinkGround {
 
   Loop& loop;
   const LinkLimits limits;
+  Event changed;  // Some link has connected, has room again, or was closed.
   ReplyBudget budget;
   std::uint64_t replies_pending = 0;  // To requests of all links.
   std::vector<char> read_buffer;      // What is read is handed on at once, so one does for all.
@@ -66,7 +67,6 @@ struct LinkGround {
   Counter& dropped_exchanges;
   Counter& dropped_messages;
   Gauge& pending;
-  Histogram& room_wait;
 };
 
 class Link final : public BatchEnd {
@@ -93,12 +93,11 @@ class Link final : public BatchEnd {
 
   bool open() const noexcept { return open_; }
 
+  // Open, and below the bounds of what may wait on it.
   bool has_room() const noexcept {
-    return out_.size() - sent_size_ < ground_.limits.queued_bytes_max &&
+    return open_ && out_.size() - sent_size_ < ground_.limits.queued_bytes_max &&
            expected_.size() < ground_.limits.expected_max;
   }
-  // Waits until there is room, or the link is closed.
-  Async<Result<void>> room(Deadline deadline);
 
   // Replies are to come for somebody.
   bool busy() const noexcept { return !expected_.empty() || sent_size_ < out_.size(); }
@@ -108,6 +107,8 @@ class Link final : public BatchEnd {
   // The exchange gets all that comes. Requires an exclusive link without an owner. It may end
   // before the link.
   void set_owner(Exchange& exchange);
+
+  // From now on nobody does. An owner that still waits fails with cancelled.
   void clear_owner() noexcept;
 
   // Reads replies until the link ends, and says why it did. All that wait have failed then. Called
@@ -168,7 +169,6 @@ class Link final : public BatchEnd {
   std::uint64_t received_total_ = 0;
   bool watching_ = false;  // watch_silence() runs.
 
-  Event room_;
   Event taken_;
   Scope scope_;
 };

@@ -36,7 +36,6 @@ LinkPool::LinkPool(Loop& loop, RedisConnector& connector, Metrics& metrics, Link
       options_(std::move(options)),
       ground_(loop, metrics, options_.limits),
       permits_(options_.exclusive_max),
-      connected_(loop),
       connects_(connects_counter(metrics, "ok")),
       connect_failures_(connects_counter(metrics, "failed")),
       links_lost_(metrics.counter("meridian_redis_links_lost_total",
@@ -46,6 +45,9 @@ LinkPool::LinkPool(Loop& loop, RedisConnector& connector, Metrics& metrics, Link
                                      "could not be verified.")),
       shared_links_(links_gauge(metrics, "shared")),
       exclusive_links_(links_gauge(metrics, "exclusive")),
+      link_wait_(metrics.histogram("meridian_redis_link_wait_seconds",
+                                   "How long requests waited for a shared connection, or for "
+                                   "room on it.")),
       lease_wait_(metrics.histogram("meridian_redis_lease_wait_seconds",
                                     "How long visits waited for an exclusive connection.")),
       scope_(loop) {
@@ -64,12 +66,12 @@ void LinkPool::start() {
 
 Async<> LinkPool::close() {
   closed_ = true;
-  connected_.notify_all();
+  ground_.changed.notify_all();
   co_await scope_.close();
   idle_.clear();
 }
 
-Link* LinkPool::shared(resp::Protocol protocol) noexcept {
+Link* LinkPool::best_link(resp::Protocol protocol) noexcept {
   Link* best = nullptr;
   for (const Slot& slot : slots_) {
     if (slot.protocol != protocol || !slot.link || !slot.link->open()) continue;
@@ -78,15 +80,29 @@ Link* LinkPool::shared(resp::Protocol protocol) noexcept {
   return best;
 }
 
-Async<Result<Link*>> LinkPool::wait_for_shared(resp::Protocol protocol, Deadline deadline) {
+Link* LinkPool::link_for(const Exchange& exchange, resp::Protocol protocol) noexcept {
+  Link* const link = exchange.link() ? exchange.link() : best_link(protocol);
+  return link && link->has_room() ? link : nullptr;
+}
+
+Async<Result<Link*>> LinkPool::wait_for_link(Exchange& exchange,
+                                             resp::Protocol protocol,
+                                             Deadline deadline) {
+  const Time asked = loop_.now();
   for (;;) {
-    if (Link* const link = shared(protocol)) co_return link;
-    if (closed_) co_return fail(Errc::unavailable, "the pool of connections to Redis is closed");
-    const Wake wake = co_await connected_.wait(deadline);
-    if (wake == Wake::cancelled) co_return fail(Errc::cancelled, "cancelled");
-    if (wake == Wake::timeout) {
-      co_return fail(Errc::unavailable, "no connection to Redis: " + last_failure_.detail());
+    if (exchange.failed()) co_return std::unexpected(exchange.failure());
+    if (Link* const link = link_for(exchange, protocol)) {
+      link_wait_.observe(loop_.now() - asked);
+      co_return link;
     }
+    if (closed_) co_return fail(Errc::unavailable, "the pool of connections to Redis is closed");
+    const Wake wake = co_await ground_.changed.wait(deadline);
+    if (wake == Wake::cancelled) co_return fail(Errc::cancelled, "cancelled");
+    if (wake != Wake::timeout) continue;
+    if (exchange.link() || connected(protocol)) {
+      co_return fail(Errc::exhausted, "too many requests wait for Redis");
+    }
+    co_return fail(Errc::unavailable, "no connection to Redis: " + last_failure_.detail());
   }
 }
 
@@ -119,7 +135,7 @@ Async<> LinkPool::keep_shared(Slot& slot) {
       const Time since = loop_.now();
       slot.link = std::move(*opened);
       shared_links_.add(1);
-      connected_.notify_all();
+      ground_.changed.notify_all();
       const Error why = co_await slot.link->serve();
       slot.link.reset();
       shared_links_.add(-1);
@@ -246,8 +262,9 @@ Async<Result<void>> LinkPool::reset(Kept& kept) {
 Async<Result<std::string>> LinkPool::call(std::string_view request,
                                           Effect effect,
                                           Deadline deadline) {
-  MERIDIAN_CO_TRY(Link* const link, co_await wait_for_shared(resp::Protocol::resp2, deadline));
   Exchange exchange;
+  MERIDIAN_CO_TRY(Link* const link,
+                  co_await wait_for_link(exchange, resp::Protocol::resp2, deadline));
   link->request(exchange, request, effect);
   std::string reply;
   do {

@@ -52,13 +52,20 @@ class LinkPool {
   // Ends all links; who waits for replies gets an error. Later calls find nothing.
   Async<> close();
 
-  // A shared link that is open, the one with the fewest waiting exchanges; null when there is none.
-  // Good until the caller's next co_await. For a visit that waits for replies it is
-  // Exchange::link(): on another one its requests would lose their order.
-  Link* shared(resp::Protocol protocol) noexcept;
+  // Where requests of this exchange go now: the link that it waits on, or owns; else the shared
+  // link on which the fewest wait. Null when that has no room, or none stands. Good until the
+  // caller's next co_await. Requests that must keep their order with those of another exchange go
+  // to that one's link().
+  Link* link_for(const Exchange& exchange, resp::Protocol protocol) noexcept;
 
-  // Waits for one. Errors: unavailable with the last attempt's reason, cancelled.
-  Async<Result<Link*>> wait_for_shared(resp::Protocol protocol, Deadline deadline);
+  // Waits for it. Errors: what the exchange has failed with; unavailable, with the last attempt's
+  // reason, when no link stood until the deadline; exhausted when there was no room; cancelled.
+  Async<Result<Link*>> wait_for_link(Exchange& exchange,
+                                     resp::Protocol protocol,
+                                     Deadline deadline);
+
+  // A shared link stands: Redis can be reached.
+  bool connected(resp::Protocol protocol) noexcept { return best_link(protocol) != nullptr; }
 
   // An exclusive link, used before and verified, or new. Errors: exhausted (exclusive_max are in
   // use until the deadline), and what connecting gives.
@@ -83,6 +90,7 @@ class LinkPool {
     std::uint64_t generation;
   };
 
+  Link* best_link(resp::Protocol protocol) noexcept;
   Async<> keep_shared(Slot& slot);
   Async<Result<std::shared_ptr<Link>>> open_link(resp::Protocol protocol,
                                                  Link::Kind kind,
@@ -104,13 +112,13 @@ class LinkPool {
   std::vector<Kept> idle_;
   Permits permits_;
   Error last_failure_{Errc::unavailable, "no connection to Redis has been tried yet"};
-  Event connected_;
   Counter& connects_;
   Counter& connect_failures_;
   Counter& links_lost_;
   Counter& resets_failed_;
   Gauge& shared_links_;
   Gauge& exclusive_links_;
+  Histogram& link_wait_;
   Histogram& lease_wait_;
   Scope scope_;
 };

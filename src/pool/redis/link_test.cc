@@ -419,7 +419,7 @@ TEST_P(LinkTest, AllVisitsTogetherAreBounded) {
   EXPECT_EQ(ground_->budget.held_bytes(), 900U);
 }
 
-TEST_P(LinkTest, RequestersWaitForRoom) {
+TEST_P(LinkTest, TellsWhenThereIsRoomAgain) {
   LinkLimits limits;
   limits.queued_bytes_max = 1'000;
   connect(limits, {.buffered_max = 100});
@@ -428,10 +428,8 @@ TEST_P(LinkTest, RequestersWaitForRoom) {
   EXPECT_FALSE(link_->has_room());
   bool got_room = false;
   scope_.spawn([](LinkTest& test, bool& out) -> Async<> {
-    const auto late = co_await test.link_->room(test.loop_.after(milliseconds(5)));
-    EXPECT_EQ(late.error().code(), Errc::timeout);
-    EXPECT_TRUE(co_await test.link_->room(Deadline::never()));
-    EXPECT_TRUE(test.link_->has_room());
+    while (!test.link_->has_room())
+      EXPECT_EQ(co_await test.ground_->changed.wait(), Wake::ready);
     out = true;
   }(*this, got_room));
   settle();
@@ -442,24 +440,23 @@ TEST_P(LinkTest, RequestersWaitForRoom) {
   EXPECT_EQ(exchange.held(), bulk(std::string(2'000, 'x')));
 }
 
-TEST_P(LinkTest, WaitingForRoomEndsWithTheLink) {
+TEST_P(LinkTest, SoManyExchangesMayWaitAndNoMore) {
   LinkLimits limits;
-  limits.expected_max = 1;
+  limits.expected_max = 2;
   connect(limits);
-  Exchange exchange;
-  link_->request(exchange, echo("1"), Effect::reads);
+  Exchange first;
+  Exchange second;
+  link_->request(first, echo("1"), Effect::reads);
+  link_->request(first, echo("2"), Effect::reads);
+  EXPECT_TRUE(link_->has_room());
+  link_->request(second, echo("3"), Effect::reads);
   EXPECT_FALSE(link_->has_room());
-  bool ended = false;
-  scope_.spawn([](Link& link, bool& out) -> Async<> {
-    EXPECT_TRUE(co_await link.room(Deadline::never()));
-    EXPECT_FALSE(link.open());
-    out = true;
-  }(*link_, ended));
   settle();
-  EXPECT_FALSE(ended);
-  server_->close();
+  send("+1\r\n+2\r\n");
   settle();
-  EXPECT_TRUE(ended);
+  EXPECT_TRUE(link_->has_room());
+  link_->close(Error(Errc::unavailable, "closed"));
+  EXPECT_FALSE(link_->has_room());
 }
 
 TEST_P(LinkTest, ASilentServerIsGivenUp) {
@@ -557,6 +554,24 @@ TEST_P(LinkTest, AnExclusiveLinkReadsNoFurtherThanItsOwnerTakes) {
   }
   EXPECT_EQ(out, reply);
   EXPECT_FALSE(owner.failed());
+}
+
+TEST_P(LinkTest, AnOwnerThatWaitsIsToldWhenItsLinkGoes) {
+  connect({}, {}, Link::Kind::exclusive);
+  Exchange waits;
+  link_->set_owner(waits);
+  scope_.spawn([](Exchange& exchange) -> Async<> {
+    EXPECT_EQ(co_await exchange.bytes(), Wake::ready);
+    EXPECT_EQ(exchange.failure().code(), Errc::cancelled);
+  }(waits));
+  settle();
+  link_->clear_owner();
+  settle();
+  EXPECT_EQ(scope_.count(), 1U);
+  Exchange rests;
+  link_->set_owner(rests);
+  link_->clear_owner();
+  EXPECT_FALSE(rests.failed());
 }
 
 TEST_P(LinkTest, AnOwnerMayEndBeforeItsLink) {
