@@ -98,6 +98,22 @@ TEST_P(LinkPoolTest, CallsAreAnswered) {
   settle();
 }
 
+TEST_P(LinkPoolTest, OwnRepliesAreBounded) {
+  if (GetParam() > 1) return;  // Much to copy: two schedules will do.
+  make();
+  redis_.keys()["large"] = std::string(LinkPool::own_reply_bytes_max, 'x');
+  redis_.keys()["small"] = std::string(1'000, 'x');
+  scope_.spawn([](LinkPoolTest& test) -> Async<> {
+    const std::string large = request_of({"GET", "large"});
+    const auto refused = co_await test.pool_->call(large, Effect::reads, Deadline::never());
+    EXPECT_EQ(refused.error().code(), Errc::exhausted);
+    const std::string small = request_of({"GET", "small"});
+    const auto reply = co_await test.pool_->call(small, Effect::reads, Deadline::never());
+    EXPECT_EQ(reply.value_or("").size(), 1'000U + 9);
+  }(*this));
+  settle(seconds(1'000));
+}
+
 TEST_P(LinkPoolTest, AWrongPasswordSaysSo) {
   SimRedisConnector wrong(loop_, redis_, {.user = "default", .password = Secret("wrong")});
   LinkPool pool(loop_, wrong, metrics_);

@@ -100,7 +100,10 @@ Async<Result<Link*>> LinkPool::wait_for_link(Exchange& exchange,
     if (wake == Wake::cancelled) co_return fail(Errc::cancelled, "cancelled");
     if (wake != Wake::timeout) continue;
     if (exchange.link() || connected(protocol)) {
-      co_return fail(Errc::exhausted, "too many requests wait for Redis");
+      co_return fail(Errc::exhausted,
+                     "too many requests wait for Redis: queued_bytes_max=" +
+                         std::to_string(options_.limits.queued_bytes_max) +
+                         ", expected_max=" + std::to_string(options_.limits.expected_max));
     }
     co_return fail(Errc::unavailable, "no connection to Redis: " + last_failure_.detail());
   }
@@ -271,6 +274,11 @@ Async<Result<std::string>> LinkPool::call(std::string_view request,
     MERIDIAN_CO_CHECK(to_result(co_await exchange.answers(deadline), "Redis to answer"));
     if (exchange.failed()) co_return std::unexpected(exchange.failure());
     exchange.take(reply);
+    if (reply.size() > own_reply_bytes_max) {
+      co_return fail(Errc::exhausted,
+                     "a reply of Redis to ourselves exceeds own_reply_bytes_max=" +
+                         std::to_string(own_reply_bytes_max));
+    }
   } while (exchange.replies_left() > 0);
   co_return reply;
 }

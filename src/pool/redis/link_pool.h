@@ -41,6 +41,8 @@ class LinkPool {
  public:
   class Lease;
 
+  static constexpr std::size_t own_reply_bytes_max = 16 << 20;  // COMMAND of Redis 7 has 90 KB.
+
   LinkPool(Loop& loop, RedisConnector& connector, Metrics& metrics, LinkPoolOptions options = {});
   LinkPool(const LinkPool&) = delete;
   LinkPool& operator=(const LinkPool&) = delete;
@@ -71,9 +73,9 @@ class LinkPool {
   // use until the deadline), and what connecting gives.
   Async<Result<Lease>> lease(resp::Protocol protocol, Deadline deadline);
 
-  // One request of our own on a shared link, and its raw reply (RESP2). `request` must outlive the
-  // call. For INFO, COMMAND and their kind: replies of up to LinkLimits::held_bytes_max. Errors:
-  // unavailable, timeout, outcome_unknown, cancelled.
+  // One request of our own on a shared link, and its raw reply (RESP2). For INFO, COMMAND and their
+  // kind. `request` must outlive the call. Errors: unavailable, timeout, outcome_unknown,
+  // cancelled, exhausted (own_reply_bytes_max).
   Async<Result<std::string>> call(std::string_view request, Effect effect, Deadline deadline);
 
   // Closes every link that stands now, leased ones when they come back: the server was replaced.
