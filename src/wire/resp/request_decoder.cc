@@ -28,6 +28,7 @@ std::string expected_bulk(char got) {
 
 Result<std::optional<Request>> RequestDecoder::next(std::string_view& input) {
   if (tail_whole_) drop_tail();
+  release_excess();
   while (!input.empty()) {
     Scan scanned;
     if (tail_.empty()) {
@@ -93,20 +94,24 @@ void RequestDecoder::begin_request() noexcept {
   arguments_left_ = 0;
   bulk_size_ = no_bulk;
   extents_.clear();
-  if (extents_.capacity() > kept_arguments_max) extents_.shrink_to_fit();
 }
 
 void RequestDecoder::drop_tail() noexcept {
   tail_whole_ = false;
   tail_.clear();
   if (tail_.capacity() > kept_bytes_max) tail_.shrink_to_fit();
+}
+
+// What the request before needed and hardly another one will.
+void RequestDecoder::release_excess() noexcept {
   if (inline_text_.capacity() > kept_bytes_max) inline_text_ = {};
+  if (arguments_.capacity() > kept_arguments_max) arguments_ = {};
+  if (tail_.empty() && extents_.capacity() > kept_arguments_max) extents_ = {};
 }
 
 Request RequestDecoder::finish(std::string_view bytes) {
   const std::string_view base = is_inline_ ? std::string_view(inline_text_) : bytes;
   arguments_.clear();
-  if (arguments_.capacity() > kept_arguments_max) arguments_.shrink_to_fit();
   for (const Extent& extent : extents_)
     arguments_.push_back(base.substr(extent.offset, extent.size));
   return {.arguments = arguments_, .bytes = bytes, .is_inline = is_inline_};

@@ -85,6 +85,7 @@ class RequestDecoder {
   Request finish(std::string_view bytes);
   void begin_request() noexcept;
   void drop_tail() noexcept;
+  void release_excess() noexcept;
 
   static constexpr std::size_t no_bulk = SIZE_MAX;
 
