@@ -1,0 +1,410 @@
+#include "gate/trail/trace.h"
+
+#include "base/escape.h"
+#include "gate/trail/codec.h"
+#include "gate/trail/json.h"
+#include "gate/trail/trail_reader.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <map>
+#include <optional>
+#include <set>
+#include <tuple>
+#include <utility>
+
+namespace meridian::trail {
+namespace {
+
+constexpr std::uint64_t invalidated_shown_max = 6;  // Keys on one line.
+
+// Makes a visit's number unique over nodes and runs of them.
+struct VisitKey {
+  std::string node;
+  std::uint32_t shard = 0;
+  std::uint32_t run = 0;
+  VisitId visit;
+  friend auto operator<=>(const VisitKey&, const VisitKey&) = default;
+};
+
+struct StatementKey {
+  VisitKey visit;
+  std::uint32_t ordinal = 0;
+  friend auto operator<=>(const StatementKey&, const StatementKey&) = default;
+};
+
+VisitKey key_of(const Entry& entry, VisitId visit) {
+  return {.node = std::string(entry.node), .shard = entry.shard, .run = entry.run, .visit = visit};
+}
+
+std::string joined(std::string text, std::string_view more) {
+  if (!text.empty() && !more.empty()) text += ", ";
+  text += more;
+  return text;
+}
+
+// "name value" when there is a value.
+std::string named(std::string_view name, const Text& value) {
+  return value.empty() ? std::string() : fmt::format("{} {}", name, escape(value.bytes));
+}
+
+class Tracer {
+ public:
+  Tracer(std::filesystem::path folder, RequestId request, TraceSettings settings)
+      : folder_(std::move(folder)), settings_(settings) {
+    story_.request = request;
+  }
+
+  Result<Story> run() {
+    MERIDIAN_CHECK(each_entry([this](const Entry& entry) { gather(entry); }));
+    MERIDIAN_CHECK(each_entry([this](const Entry& entry) { tell(entry); }));
+    std::ranges::sort(story_.steps, {}, [](const TraceStep& step) {
+      return std::tie(step.time, step.node, step.shard, step.sequence);
+    });
+    return std::move(story_);
+  }
+
+ private:
+  Result<void> each_entry(FunctionRef<void(const Entry&)> see) {
+    MERIDIAN_TRY(TrailReader reader, TrailReader::open(folder_));
+    for (;;) {
+      MERIDIAN_TRY(const auto entry, reader.next());
+      if (!entry) break;
+      see(*entry);
+    }
+    story_.broken = reader.broken();
+    return {};
+  }
+
+  bool ours(const Entry& entry) const { return entry.record.header.request == story_.request; }
+
+  // The first reading: which visits, statements and keys the story is about.
+  void gather(const Entry& entry) {
+    const RecordHeader& header = entry.record.header;
+    if (!ours(entry)) return;
+    if (header.visit != VisitId() && visits_.size() < settings_.steps_max) {
+      visits_.insert(key_of(entry, header.visit));
+    }
+    if (header.kind == RecordKind::statement) {
+      const auto statement = decode<Statement>(entry.record.fields());
+      if (!statement || statements_.size() >= settings_.steps_max) return;
+      const VisitKey visit = key_of(entry, header.visit);
+      statements_.emplace(StatementKey{visit, statement->ordinal}, std::nullopt);
+      shapes_.emplace(statement->fingerprint.value(), std::string());
+    }
+    if (header.kind == RecordKind::invalidation) {
+      const auto invalidation = decode<Invalidation>(entry.record.fields());
+      if (!invalidation) return;
+      for (const Invalidated& each : invalidation->entries) {
+        if (old_.size() >= settings_.steps_max) return;
+        old_.emplace(std::pair(each.view.bytes, each.key.bytes), header.time);
+      }
+    }
+  }
+
+  // The second: its steps.
+  void tell(const Entry& entry) {
+    const RecordHeader& header = entry.record.header;
+    with_record_of(header.kind, [&](auto empty) {
+      const auto fields = decode<decltype(empty)>(entry.record.fields());
+      if (fields) tell(entry, *fields);
+    });
+  }
+
+  bool of_our_visit(const Entry& entry) const {
+    return visits_.contains(key_of(entry, entry.record.header.visit));
+  }
+
+  TraceStep* add(const Entry& entry, std::string what, std::string detail) {
+    if (story_.steps.size() >= settings_.steps_max) {
+      story_.cut = true;
+      return nullptr;
+    }
+    const RecordHeader& header = entry.record.header;
+    return &story_.steps.emplace_back(
+        TraceStep{.time = header.time,
+                  .node = std::string(entry.node),
+                  .shard = entry.shard,
+                  .sequence = header.sequence,
+                  .visit = header.visit,
+                  .door = entry.visit ? entry.visit->door : std::string(),
+                  .kind = header.kind,
+                  .what = std::move(what),
+                  .detail = std::move(detail)});
+  }
+
+  void tell(const Entry& entry, const VisitOpened& opened) {
+    if (!ours(entry) && !of_our_visit(entry)) return;
+    add(entry,
+        "visit opened",
+        fmt::format("from {}{} over {}",
+                    escape(opened.address.bytes),
+                    opened.port == 0 ? "" : fmt::format(" port {}", opened.port),
+                    escape(opened.transport.bytes)));
+  }
+
+  void tell(const Entry& entry, const Admitted& admitted) {
+    if (!ours(entry) && !of_our_visit(entry)) return;
+    add(entry,
+        "admitted as " + escape(admitted.role.bytes),
+        joined(joined(named("subject", admitted.subject), named("issuer", admitted.issuer)),
+               joined(named("by binding", admitted.binding), named("token", admitted.token_id))));
+  }
+
+  void tell(const Entry& entry, const Refused& refused) {
+    if (!ours(entry) && !of_our_visit(entry)) return;
+    TraceStep* const step =
+        add(entry,
+            "refused by rule " + escape(refused.rule.bytes),
+            joined(escape(refused.detail.bytes),
+                   joined(named("from", refused.address), named("subject", refused.subject))));
+    if (step && step->door.empty()) step->door = escape(refused.door.bytes);
+  }
+
+  void tell(const Entry& entry, const VisitEnded& ended) {
+    if (!ours(entry) && !of_our_visit(entry)) return;
+    add(entry,
+        "visit ended",
+        fmt::format("{}, after {}: {} statements, {} commands, {} bytes in, {} out",
+                    escape(ended.reason.bytes),
+                    meridian::to_text(ended.duration),
+                    ended.statements_count,
+                    ended.commands_count,
+                    ended.bytes_in,
+                    ended.bytes_out));
+  }
+
+  void tell(const Entry& /*entry*/, const StatementShape& shape) {
+    const auto wanted = shapes_.find(shape.fingerprint.value());
+    if (wanted != shapes_.end() && wanted->second.empty()) wanted->second = shape.text.bytes;
+  }
+
+  void tell(const Entry& entry, const Statement& statement) {
+    if (!ours(entry)) return;
+    const auto shape = shapes_.find(statement.fingerprint.value());
+    const bool known = shape != shapes_.end() && !shape->second.empty();
+    std::string detail = known ? escape(shape->second)
+                               : fmt::format("fingerprint {:016x}", statement.fingerprint.value());
+    if (!add(entry, fmt::format("statement {}", statement.ordinal), std::move(detail))) return;
+    const StatementKey key{key_of(entry, entry.record.header.visit), statement.ordinal};
+    if (const auto found = statements_.find(key); found != statements_.end()) {
+      found->second = story_.steps.size() - 1;
+    }
+  }
+
+  // What came of a statement goes to the statement's own step.
+  void tell(const Entry& entry, const StatementOutcomes& batch) {
+    for (const StatementOutcome& outcome : batch.outcomes) {
+      const auto found = statements_.find({key_of(entry, outcome.visit), outcome.ordinal});
+      if (found == statements_.end() || !found->second) continue;
+      story_.steps[*found->second].detail +=
+          outcome.sqlstate.success()
+              ? fmt::format(
+                    ": {} rows in {}", outcome.rows_count, meridian::to_text(outcome.duration))
+              : fmt::format(": failed with {} after {}",
+                            escape(outcome.sqlstate.text()),
+                            meridian::to_text(outcome.duration));
+    }
+  }
+
+  void tell(const Entry& entry, const KeyReads& reads) {
+    if (ours(entry)) {
+      add(entry,
+          fmt::format("read {}", escape(reads.view.bytes)),
+          fmt::format(
+              "{} reads, {} hits: {}", reads.reads_count, reads.hits_count, keys_of(reads)));
+      return;
+    }
+    const std::string keys = old_keys_of(reads, entry.record.header.time);
+    if (keys.empty()) return;
+    const std::string reader =
+        entry.visit ? fmt::format("by {}", escape(entry.visit->role)) : std::string("by a visit");
+    TraceStep* const step =
+        add(entry,
+            "read afterwards: " + keys,
+            fmt::format("{} in the {} before", reader, meridian::to_text(reads.interval)));
+    if (step) step->follows = true;
+  }
+
+  static std::string keys_of(const KeyReads& reads) {
+    std::string keys;
+    for (const KeyCount& each : reads.keys) {
+      keys = joined(std::move(keys), escape(each.key.bytes));
+    }
+    if (reads.other_reads_count > 0) {
+      keys = joined(std::move(keys), fmt::format("{} reads of others", reads.other_reads_count));
+    }
+    return keys;
+  }
+
+  // Those of the keys that this request made old shortly before.
+  std::string old_keys_of(const KeyReads& reads, WallTime time) const {
+    std::string keys;
+    for (const KeyCount& each : reads.keys) {
+      if (made_old(reads.view, each.key, time) || made_old(reads.view, {}, time)) {
+        keys = joined(std::move(keys), escape(each.key.bytes));
+      }
+    }
+    return keys;
+  }
+
+  // An empty key stands for all of the view.
+  bool made_old(const Text& view, const Text& key, WallTime time) const {
+    const auto [first, last] = old_.equal_range({std::string(view.bytes), std::string(key.bytes)});
+    return std::any_of(first, last, [&](const auto& value) {
+      return time >= value.second && time - value.second <= settings_.reads_window;
+    });
+  }
+
+  void tell(const Entry& entry, const KeyWrite& write) {
+    if (!ours(entry)) return;
+    add(entry, escape(write.command.bytes) + " " + escape(write.key.bytes), {});
+  }
+
+  void tell(const Entry& entry, const Denied& denied) {
+    if (!ours(entry)) return;
+    add(entry,
+        fmt::format("denied: {} {}", escape(denied.action.bytes), escape(denied.resource.bytes)),
+        named("by rule", denied.rule));
+  }
+
+  void tell(const Entry& entry, const Invalidation& invalidation) {
+    if (!ours(entry)) return;
+    std::string what;
+    std::uint64_t shown = 0;
+    for (const Invalidated& each : invalidation.entries) {
+      if (shown == invalidated_shown_max) break;
+      ++shown;
+      what =
+          joined(std::move(what),
+                 each.key.empty() ? "all of " + escape(each.view.bytes) : escape(each.key.bytes));
+    }
+    if (invalidation.entries_count > shown) {
+      what += fmt::format(" and {} more", invalidation.entries_count - shown);
+    }
+    add(entry,
+        "invalidated " + what,
+        fmt::format("commit at {:X}/{:X}, transaction {}",
+                    invalidation.position.value() >> 32,
+                    invalidation.position.value() & 0xffffffff,
+                    invalidation.transaction_id));
+  }
+
+  void tell(const Entry& entry, const Administration& record) {
+    if (!ours(entry)) return;
+    add(entry,
+        "administration: " + escape(record.action.bytes),
+        joined(named("by", record.who), escape(record.detail.bytes)));
+  }
+
+  void tell(const Entry& entry, const Security& record) {
+    if (!ours(entry)) return;
+    add(entry, "security: " + escape(record.event.bytes), escape(record.detail.bytes));
+  }
+
+  // These belong to no request.
+  void tell(const Entry& /*entry*/, const NodeStarted& /*record*/) {}
+  void tell(const Entry& /*entry*/, const NodeStopped& /*record*/) {}
+  void tell(const Entry& /*entry*/, const Retention& /*record*/) {}
+  void tell(const Entry& /*entry*/, const Head& /*record*/) {}
+  void tell(const Entry& /*entry*/, const Interruption& /*record*/) {}
+
+  std::filesystem::path folder_;
+  TraceSettings settings_;
+  Story story_;
+  std::set<VisitKey> visits_;
+  std::map<StatementKey, std::optional<std::size_t>> statements_;  // To their steps.
+  std::map<std::uint64_t, std::string> shapes_;                    // By fingerprint.
+  // When which key of which view became old.
+  std::multimap<std::pair<std::string, std::string>, WallTime> old_;
+};
+
+// Text in columns as wide as their widest cell. The last one is not filled up.
+class Table {
+ public:
+  void add(std::vector<std::string> row) {
+    widths_.resize(std::max(widths_.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      widths_[i] = std::max(widths_[i], row[i].size());
+    }
+    rows_.push_back(std::move(row));
+  }
+
+  std::string take() const {
+    std::string out;
+    for (const auto& row : rows_) {
+      std::string line;
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        line += row[i];
+        if (i + 1 < row.size()) line.append(widths_[i] - row[i].size() + 2, ' ');
+      }
+      line.erase(line.find_last_not_of(' ') + 1);
+      out += line + "\n";
+    }
+    return out;
+  }
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+  std::vector<std::size_t> widths_;
+};
+
+}  // namespace
+
+Result<Story> trace(const std::filesystem::path& folder,
+                    RequestId request,
+                    TraceSettings settings) {
+  if (request.nil()) {
+    return fail(Errc::invalid, "the nil request id belongs to no request: name the one to trace");
+  }
+  return Tracer(folder, request, settings).run();
+}
+
+std::string to_text(const Story& story) {
+  std::string out = fmt::format("request {}\n", story.request.to_string());
+  if (story.steps.empty()) return out + "the trail knows nothing of it\n";
+  Table table;
+  table.add({"TIME", "AFTER", "NODE", "DOOR", "VISIT", "WHAT", "DETAIL"});
+  const WallTime begin = story.steps.front().time;
+  for (const TraceStep& step : story.steps) {
+    table.add({to_rfc3339(step.time),
+               "+" + meridian::to_text(Duration(step.time - begin)),
+               step.node,
+               step.door.empty() ? "-" : escape(step.door),
+               step.visit == VisitId() ? "-" : std::to_string(step.visit.value()),
+               (step.follows ? "> " : "") + step.what,
+               step.detail});
+  }
+  out += table.take();
+  if (story.cut) out += "there is more: the story was cut here\n";
+  for (const std::string& line : story.broken) {
+    out += "could not be read: " + line + "\n";
+  }
+  return out;
+}
+
+std::string to_json(const Story& story) {
+  JsonWriter json;
+  json.open_object().field("request", story.request.to_string()).field("cut", story.cut);
+  json.name("steps").open_array();
+  for (const TraceStep& step : story.steps) {
+    json.open_object()
+        .field("time", to_rfc3339(step.time))
+        .field("node", step.node)
+        .field("shard", std::uint64_t{step.shard})
+        .field("sequence", step.sequence)
+        .field("kind", to_string(step.kind));
+    if (step.visit != VisitId()) json.field("visit", step.visit.value());
+    if (!step.door.empty()) json.field("door", step.door);
+    json.field("what", step.what).field("detail", step.detail).field("follows", step.follows);
+    json.close_object();
+  }
+  json.close_array().name("broken").open_array();
+  for (const std::string& line : story.broken) {
+    json.value(line);
+  }
+  json.close_array().close_object();
+  return json.take();
+}
+
+}  // namespace meridian::trail
