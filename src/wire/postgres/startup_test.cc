@@ -134,8 +134,8 @@ TEST(FirstPacket, RefusesTwoOfWhatDecidesWhoLogsInToWhat) {
   for (const std::string_view name : {"user", "database", "options", "replication"}) {
     EXPECT_FALSE(parse_first_packet(startup({{"user", "a"}, {name, "x"}, {name, "y"}}))) << name;
   }
-  const StartupMessage twice =
-      parsed_startup(startup({{"user", "a"}, {"TimeZone", "UTC"}, {"TimeZone", "CET"}}));
+  const std::string bytes = startup({{"user", "a"}, {"TimeZone", "UTC"}, {"TimeZone", "CET"}});
+  const StartupMessage twice = parsed_startup(bytes);
   EXPECT_EQ(twice.find("TimeZone")->value, "CET");
 }
 
