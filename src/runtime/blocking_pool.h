@@ -34,12 +34,12 @@ class BlockingPool {
   // (queued_max), cancelled.
   template <class Work>
   auto run(Work work) -> Async<Result<std::invoke_result_t<Work&>>> {
-    using Value = std::invoke_result_t<Work&>;
+    using Answer = std::invoke_result_t<Work&>;
     Loop& loop = (co_await this_fibre()).loop();
     struct Shared {
       explicit Shared(Loop& owner) : done(owner) {}
       Event done;
-      std::optional<Value> value;
+      std::optional<Answer> value;
     };
     auto shared = std::make_shared<Shared>(loop);
     const bool queued = queue([&loop, shared, work = std::move(work)]() mutable {

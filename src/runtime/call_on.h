@@ -16,16 +16,16 @@ namespace meridian {
 // outlive the call. Errors: cancelled; the work runs all the same.
 template <class Work>
 auto call_on(Loop& other, Work work) -> Async<Result<std::invoke_result_t<Work&>>> {
-  using Value = std::invoke_result_t<Work&>;
+  using Answer = std::invoke_result_t<Work&>;
   Loop& home = (co_await this_fibre()).loop();
   struct Shared {
     explicit Shared(Loop& owner) : done(owner) {}
     Event done;
-    std::conditional_t<std::is_void_v<Value>, bool, std::optional<Value>> value{};
+    std::conditional_t<std::is_void_v<Answer>, bool, std::optional<Answer>> value{};
   };
   auto shared = std::make_shared<Shared>(home);
   other.submit([&home, shared, work = std::move(work)]() mutable {
-    if constexpr (std::is_void_v<Value>) {
+    if constexpr (std::is_void_v<Answer>) {
       work();
       home.submit([shared = std::move(shared)] { shared->done.set(); });
     } else {
@@ -36,7 +36,7 @@ auto call_on(Loop& other, Work work) -> Async<Result<std::invoke_result_t<Work&>
     }
   });
   MERIDIAN_CO_CHECK(to_result(co_await shared->done.wait(), "another loop"));
-  if constexpr (std::is_void_v<Value>) {
+  if constexpr (std::is_void_v<Answer>) {
     co_return Result<void>();
   } else {
     co_return std::move(*shared->value);

@@ -58,12 +58,14 @@ void EpollLoop::interrupt() noexcept {
 }
 
 void EpollLoop::run() {
+  batch_time_ = now();
   while (!stopped_) {
     run_ready();
     run_batch_ends();
     wait();
     accept_submissions();
-    fire_due(now());
+    batch_time_ = now();
+    fire_due(batch_time_);
   }
   stopped_ = false;
 }

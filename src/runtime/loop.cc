@@ -20,13 +20,12 @@ Loop::~Loop() = default;
 
 void Loop::submit(std::move_only_function<void()> work) {
   auto submission = std::make_unique<Submission>(std::move(work));
-  bool first = false;
   {
     const std::lock_guard lock(submissions_mutex_);
-    first = submissions_.empty();
     submissions_.push_back(std::move(submission));
+    // Under the lock: whoever accepts the last submission may destroy the loop next.
+    if (submissions_.size() == 1) interrupt();
   }
-  if (first) interrupt();
 }
 
 bool Loop::any_submissions() noexcept {

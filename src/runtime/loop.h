@@ -44,6 +44,10 @@ class Loop {
   virtual ~Loop();
 
   virtual Time now() const = 0;
+
+  // When the present batch of events began: for what needs no better, and free.
+  Time batch_time() const noexcept { return batch_time_; }
+
   virtual WallTime wall_now() const = 0;
   virtual Random& random() = 0;
 
@@ -100,6 +104,8 @@ class Loop {
 
   // Destroys what is queued without running it. Derived destructors call it first.
   void drop_queues() noexcept;
+
+  Time batch_time_{};
 
   std::vector<Ready*> ready_;
   std::size_t ready_live_ = 0;  // Entries of ready_ that were not forgotten.

@@ -247,10 +247,14 @@ std::string SocketStream::failure() const {
   return error_text(error_);
 }
 
-Socket SocketStream::release() noexcept {
-  watch_.reset();
-  closed_ = true;
-  return std::move(socket_);
+void SocketStream::enter_loop(EpollLoop& loop) {
+  watch_ = std::make_unique<EpollLoop::Watch>(loop, socket_.file.fd());
+}
+
+bool SocketStream::healthy() const noexcept {
+  char byte = 0;
+  return !closed_ && ::recv(socket_.file.fd(), &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) < 0 &&
+         (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 bool SocketStream::watch(IoWait& wait, Interest interest) {

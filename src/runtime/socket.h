@@ -50,9 +50,13 @@ class SocketStream final : public Stream {
   const Peer& peer() const noexcept override { return socket_.peer; }
   std::string failure() const override;
 
-  // Leaves the loop with the connection intact, so that another loop can have it. Requires that
-  // nobody waits.
-  Socket release() noexcept;
+  // Leaves its loop with the connection intact, and enters another one. Requires that nobody waits.
+  // Between the two nothing else may be called but healthy().
+  void leave_loop() noexcept { watch_.reset(); }
+  void enter_loop(EpollLoop& loop);
+
+  // The peer has neither closed nor said anything unasked.
+  bool healthy() const noexcept;
 
  protected:
   bool watch(IoWait& wait, Interest interest) override;

@@ -53,10 +53,10 @@ Result<std::shared_ptr<ssl_ctx_st>> make_tls_client(const TlsClientOptions& opti
 
 struct TlsHandshake {
   Deadline deadline = Deadline::never();
-  std::string_view already_read;      // What was read from the stream before TLS was recognised.
-  std::span<const std::string> alpn;  // Offered (client) or accepted (server); empty for none.
-  bool alpn_required = false;         // Server: refuse a client that offers none or others.
-  std::string_view server_name;       // Client: SNI and verification.
+  std::string_view already_read{};      // What was read from the stream before TLS was recognised.
+  std::span<const std::string> alpn{};  // Offered (client) or accepted (server); empty for none.
+  bool alpn_required = false;           // Server: refuse a client that offers none or others.
+  std::string_view server_name{};       // Client: SNI and verification.
 };
 
 class TlsStream final : public Stream {

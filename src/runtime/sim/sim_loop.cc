@@ -35,7 +35,7 @@ bool SimLoop::run(Duration limit) {
       now_ = std::max(now_, Time(limit));
       return false;
     }
-    now_ = std::max(now_, due);
+    batch_time_ = now_ = std::max(now_, due);
     observe(static_cast<std::uint64_t>(now_.time_since_epoch().count()));
     fire_due(now_);
   }
