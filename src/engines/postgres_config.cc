@@ -33,7 +33,7 @@ std::uint64_t shared_buffers_size_for(std::uint64_t memory_size) noexcept {
   return std::clamp<std::uint64_t>(memory_size / 8, 64 * mebibyte, 1024 * mebibyte);
 }
 
-std::string to_postgresql_conf(const PostgresConfig& config) {
+std::string to_postgresql_conf(const PostgresClusterConfig& config) {
   return fmt::format(
       R"(# Written by Meridian at each start. Your own settings go into postgresql.conf; these win.
 
@@ -80,7 +80,7 @@ cluster_name = 'meridian'
       fmt::arg("buffers", std::max<std::uint64_t>(config.shared_buffers_size / mebibyte, 1)));
 }
 
-std::string to_pg_hba_conf(const PostgresConfig& config) {
+std::string to_pg_hba_conf(const PostgresClusterConfig& config) {
   std::string text =
       "# Written by Meridian at each start.\n"
       "# TYPE  DATABASE  USER  ADDRESS       METHOD\n"

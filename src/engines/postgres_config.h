@@ -8,7 +8,7 @@
 
 namespace meridian {
 
-struct PostgresConfig {
+struct PostgresClusterConfig {
   std::filesystem::path socket_folder;
   std::uint16_t port = 5432;  // Part of the socket's name, also when no TCP port is open.
   bool tcp = false;           // Whether to listen on 127.0.0.1 too.
@@ -22,10 +22,10 @@ struct PostgresConfig {
 inline constexpr std::string_view postgres_config_name = "meridian.conf";
 
 // meridian.conf.
-std::string to_postgresql_conf(const PostgresConfig& config);
+std::string to_postgresql_conf(const PostgresClusterConfig& config);
 
 // pg_hba.conf: who comes in, and how. Every way asks for a password (SCRAM).
-std::string to_pg_hba_conf(const PostgresConfig& config);
+std::string to_pg_hba_conf(const PostgresClusterConfig& config);
 
 // `text`, the text of a postgresql.conf, with the line that includes ours as the last that counts.
 // The same text when it is there.

@@ -12,7 +12,7 @@
 namespace meridian {
 namespace {
 
-TEST(PostgresConfig, ListensOnItsSocketAlone) {
+TEST(PostgresClusterConfig, ListensOnItsSocketAlone) {
   const std::string text = to_postgresql_conf({.socket_folder = "/data/run"});
   EXPECT_TRUE(text.contains("\nlisten_addresses = ''\n")) << text;
   EXPECT_TRUE(text.contains("\nunix_socket_directories = '\"/data/run\"'\n")) << text;
@@ -21,8 +21,8 @@ TEST(PostgresConfig, ListensOnItsSocketAlone) {
   EXPECT_FALSE(to_pg_hba_conf({.socket_folder = "/data/run"}).contains("host"));
 }
 
-TEST(PostgresConfig, ListensOnLoopbackWhenAsked) {
-  const PostgresConfig config{.socket_folder = "/data/run", .port = 6000, .tcp = true};
+TEST(PostgresClusterConfig, ListensOnLoopbackWhenAsked) {
+  const PostgresClusterConfig config{.socket_folder = "/data/run", .port = 6000, .tcp = true};
   const std::string text = to_postgresql_conf(config);
   EXPECT_TRUE(text.contains("\nlisten_addresses = '127.0.0.1'\n")) << text;
   EXPECT_TRUE(text.contains("\nport = 6000\n")) << text;
@@ -30,7 +30,7 @@ TEST(PostgresConfig, ListensOnLoopbackWhenAsked) {
       to_pg_hba_conf(config).contains("\nhost    all       all   127.0.0.1/32  scram-sha-256\n"));
 }
 
-TEST(PostgresConfig, EveryWayInAsksForAPassword) {
+TEST(PostgresClusterConfig, EveryWayInAsksForAPassword) {
   const std::string text = to_pg_hba_conf({.socket_folder = "/data/run", .tcp = true});
   for (std::size_t from = 0; from < text.size();) {
     const std::size_t to = text.find('\n', from);
@@ -40,7 +40,7 @@ TEST(PostgresConfig, EveryWayInAsksForAPassword) {
   }
 }
 
-TEST(PostgresConfig, SizesAreWholeMebibytes) {
+TEST(PostgresClusterConfig, SizesAreWholeMebibytes) {
   const std::string text = to_postgresql_conf({.socket_folder = "/data/run",
                                                .connections_max = 50,
                                                .shared_buffers_size = 200'000'000,
@@ -50,13 +50,13 @@ TEST(PostgresConfig, SizesAreWholeMebibytes) {
   EXPECT_TRUE(text.contains("\nmax_connections = 50\n")) << text;
 }
 
-TEST(PostgresConfig, AFolderNameCannotBecomeASetting) {
+TEST(PostgresClusterConfig, AFolderNameCannotBecomeASetting) {
   EXPECT_EQ(quote_setting("a'b\\c"), "'a''b\\\\c'");
   const std::string text = to_postgresql_conf({.socket_folder = "/it's, \"x\""});
   EXPECT_TRUE(text.contains("\nunix_socket_directories = '\"/it''s, \"\"x\"\"\"'\n")) << text;
 }
 
-TEST(PostgresConfig, IsIncludedLast) {
+TEST(PostgresClusterConfig, IsIncludedLast) {
   const std::string once = with_include("port = 1\n");
   EXPECT_TRUE(once.starts_with("port = 1\n")) << once;
   EXPECT_TRUE(once.ends_with("\ninclude 'meridian.conf'\n")) << once;
@@ -69,7 +69,7 @@ TEST(PostgresConfig, IsIncludedLast) {
   EXPECT_TRUE(with_include("#include 'meridian.conf'\n").ends_with("\ninclude 'meridian.conf'\n"));
 }
 
-TEST(PostgresConfig, TakesAModestShareOfTheMemory) {
+TEST(PostgresClusterConfig, TakesAModestShareOfTheMemory) {
   constexpr std::uint64_t mebibyte = 1024uz * 1024;
   EXPECT_EQ(shared_buffers_size_for(0), 64 * mebibyte);
   EXPECT_EQ(shared_buffers_size_for(4096 * mebibyte), 512 * mebibyte);

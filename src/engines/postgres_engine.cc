@@ -241,7 +241,7 @@ Result<void> PostgresEngine::clear_stale_files() {
 
 Result<void> PostgresEngine::write_configuration() {
   const std::filesystem::path cluster = folder_.postgres();
-  const PostgresConfig config{
+  const PostgresClusterConfig config{
       .socket_folder = folder_.run(),
       .port = port(),
       .tcp = options_.tcp_port.has_value(),

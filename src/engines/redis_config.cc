@@ -15,7 +15,7 @@ std::string quote_redis_word(std::string_view word) {
   return quoted + "\"";
 }
 
-Secret to_redis_conf(const RedisConfig& config) {
+Secret to_redis_conf(const RedisServerConfig& config) {
   constexpr std::array<std::string_view, 3> policies{"noeviction", "volatile-lru", "allkeys-lru"};
   return Secret(fmt::format(
       R"(port 0

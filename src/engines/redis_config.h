@@ -18,7 +18,7 @@ enum class RedisEviction : std::uint8_t {
   oldest,           // allkeys-lru: the same with all keys.
 };
 
-struct RedisConfig {
+struct RedisServerConfig {
   std::filesystem::path folder;  // Where it keeps its files.
   std::filesystem::path socket;
   Secret password;
@@ -28,7 +28,7 @@ struct RedisConfig {
 };
 
 // redis.conf.
-Secret to_redis_conf(const RedisConfig& config);
+Secret to_redis_conf(const RedisServerConfig& config);
 
 // A word of a line of redis.conf, between double quotes.
 std::string quote_redis_word(std::string_view word);

@@ -87,12 +87,12 @@ Async<Result<void>> RedisEngine::find_program() {
 
 Async<Result<ChildOptions>> RedisEngine::prepare() {
   MERIDIAN_CO_CHECK(check_free());
-  RedisConfig config{.folder = folder_.redis(),
-                     .socket = endpoint().path,
-                     .password = password_,
-                     .memory_size_max = options_.memory_size_max,
-                     .eviction = options_.eviction,
-                     .durable = options_.durable};
+  RedisServerConfig config{.folder = folder_.redis(),
+                           .socket = endpoint().path,
+                           .password = password_,
+                           .memory_size_max = options_.memory_size_max,
+                           .eviction = options_.eviction,
+                           .durable = options_.durable};
   co_return ChildOptions{
       .command = {options_.program.native(), "-"},
       .directory = folder_.redis().native(),
