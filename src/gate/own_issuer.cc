@@ -185,7 +185,8 @@ void OwnIssuer::publish(WallTime now) {
                   .lifetime_max = config_.ttl_max,
                   .keys = std::move(set),
                   .keys_fetched_at = now,
-                  .keys_trusted_until = WallTime::max()});
+                  .keys_trusted_until = WallTime::max(),
+                  .same_clock = true});
 }
 
 Result<MintedToken> OwnIssuer::mint(const TokenRequest& request,

@@ -12,6 +12,9 @@ namespace meridian {
 namespace {
 
 // Every reason why a token proves nothing is the same to a caller. A size is not about the token.
+// A clock may be set back a little; dates in tokens are whole seconds anyway.
+constexpr Duration same_clock_skew = std::chrono::seconds(1);
+
 std::unexpected<Error> refuse(std::string detail) {
   return fail(Errc::unauthenticated, std::move(detail));
 }
@@ -156,8 +159,9 @@ TokenVerifier::Verdict TokenVerifier::verify_anew(std::string_view token,
         Error(Errc::unauthenticated,
               fmt::format("the token's issuer {} is not trusted here", quote(claims->issuer))));
   }
+  const Duration skew = issuer->same_clock ? same_clock_skew : options_.clock_skew;
   // Before the key is looked up: only a token that could be good may make us fetch keys.
-  const auto in_time = check_dates(*claims, issuer->lifetime_max, options_.clock_skew, now);
+  const auto in_time = check_dates(*claims, issuer->lifetime_max, skew, now);
   if (!in_time) return refused(in_time.error());
   const auto for_us = check_audience(*claims, *issuer);
   if (!for_us) return refused(for_us.error());
@@ -183,7 +187,7 @@ TokenVerifier::Verdict TokenVerifier::verify_anew(std::string_view token,
   if (!signed_by_it) return refused(signed_by_it.error());
 
   misses_.add();
-  auto verified = make_token(*issuer, *std::move(claims), hash, options_.clock_skew);
+  auto verified = make_token(*issuer, *std::move(claims), hash, skew);
   remember(
       {.hash = hash, .token = verified, .key = std::move(key), .trust_version = trust_.version()});
   return {.token = std::move(verified), .missing_key = {}};

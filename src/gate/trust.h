@@ -20,6 +20,7 @@ struct TrustedIssuer {
   std::shared_ptr<const jose::KeySet> keys;  // Never null; empty before the first fetch.
   WallTime keys_fetched_at;
   WallTime keys_trusted_until;  // Beyond it the keys are too old to be believed.
+  bool same_clock = false;      // Its tokens are dated by this machine's clock: no skew to forgive.
 };
 
 struct Trust {
