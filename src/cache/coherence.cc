@@ -39,7 +39,23 @@ void Coherence::resume(BootId boot, Position position, const Snapshot& snapshot)
   // Before caching: a commit that was acknowledged without waiting is seen by every fill from here
   // on.
   mode_.store(Mode::open, std::memory_order_seq_cst);
-  caching_.store(true, std::memory_order_seq_cst);
+  caching_.store(!paused_, std::memory_order_seq_cst);
+}
+
+void Coherence::pause_caching() noexcept {
+  paused_ = true;
+  caching_.store(false, std::memory_order_seq_cst);
+}
+
+void Coherence::resume_caching() noexcept {
+  paused_ = false;
+  caching_.store(continuous_, std::memory_order_seq_cst);
+}
+
+void Coherence::set_views_generation(std::uint64_t generation) noexcept {
+  // In this order: a fill that saw the generation of before has versions of before.
+  views_generation_.store(generation, std::memory_order_seq_cst);
+  slots_.void_values(Slots::everything);
 }
 
 void Coherence::rearm() noexcept {
@@ -115,10 +131,11 @@ void Coherence::settle(const Snapshot& snapshot) noexcept {
   });
 }
 
-std::optional<SlotStamp> Coherence::begin_fill(std::span<const SlotIndex> slots) const noexcept {
+std::optional<SlotStamp> Coherence::begin_fill(std::span<const SlotIndex> slots,
+                                               std::uint64_t views_generation) const noexcept {
   MERIDIAN_ASSERT(slots.size() <= SlotStamp::dependencies_max);
-  // In this order: versions, caching, pending. A suspend() after the versions voids them; a
-  // resume() before the look at caching has made its transactions pending.
+  // In this order: versions, caching and generation, pending. A suspend() after the versions voids
+  // them; a resume() before the look at caching has made its transactions pending.
   SlotStamp stamp;
   stamp.count = static_cast<std::uint32_t>(slots.size());
   for (std::uint32_t i = 0; i < stamp.count; ++i) {
@@ -126,6 +143,7 @@ std::optional<SlotStamp> Coherence::begin_fill(std::span<const SlotIndex> slots)
     stamp.versions[i] = slots_.version(slots[i]);
   }
   if (!caching_.load(std::memory_order_seq_cst)) return std::nullopt;
+  if (views_generation_.load(std::memory_order_seq_cst) != views_generation) return std::nullopt;
   for (const SlotIndex slot : slots) {
     if (slots_.pending(slot) && !mutations_.no_fence) return std::nullopt;
   }

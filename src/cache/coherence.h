@@ -94,10 +94,13 @@ class Coherence {
   void rearm() noexcept;
   bool open() noexcept;
 
-  // While what the views depend on is being looked up anew, nothing is kept. suspend() and resume()
-  // override it.
-  void pause_caching() noexcept { caching_.store(false, std::memory_order_seq_cst); }
-  void resume_caching() noexcept { caching_.store(continuous_, std::memory_order_seq_cst); }
+  // While what the views depend on is being looked up anew, nothing is kept.
+  void pause_caching() noexcept;
+  void resume_caching() noexcept;
+
+  // The views are others from now on: what was kept for those of before is void, and fills for them
+  // are not kept any more.
+  void set_views_generation(std::uint64_t generation) noexcept;
 
   void add_watch(PositionWatch& watch) { watches_.push_back(&watch); }
 
@@ -120,7 +123,8 @@ class Coherence {
 
   // For a fill that is about to begin: the versions of now. Nothing when its result may not be kept
   // (I4).
-  std::optional<SlotStamp> begin_fill(std::span<const SlotIndex> slots) const noexcept;
+  std::optional<SlotStamp> begin_fill(std::span<const SlotIndex> slots,
+                                      std::uint64_t views_generation) const noexcept;
 
   // None of the stamp's dependencies was invalidated since.
   bool valid(const SlotStamp& stamp) const noexcept {
@@ -153,7 +157,9 @@ class Coherence {
   std::atomic<BootId> boot_{0};
   std::atomic<bool> caching_{false};
   std::atomic<Mode> mode_{Mode::shut};
+  std::atomic<std::uint64_t> views_generation_{0};
   bool continuous_ = false;  // Between resume() and suspend().
+  bool paused_ = false;
 };
 
 }  // namespace meridian

@@ -1,9 +1,25 @@
 #include "cache/invalidator.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace meridian {
+namespace {
+
+// Commands that add something without touching what is there; the content begins with the command.
+bool is_addition(std::string_view content) noexcept {
+  constexpr std::array<std::string_view, 6> additions{"CREATE TABLE ",
+                                                      "CREATE TABLE AS ",
+                                                      "SELECT INTO ",
+                                                      "CREATE INDEX ",
+                                                      "CREATE SEQUENCE ",
+                                                      "CREATE SCHEMA "};
+  return std::ranges::any_of(
+      additions, [&](std::string_view addition) { return content.starts_with(addition); });
+}
+
+}  // namespace
 
 Invalidator::Invalidator(Coherence& coherence, InvalidationListener& listener, Metrics& metrics)
     : coherence_(coherence),
@@ -19,6 +35,8 @@ Invalidator::Invalidator(Coherence& coherence, InvalidationListener& listener, M
 
 void Invalidator::set_views(std::shared_ptr<const ViewSet> views,
                             std::vector<WatchedTable> tables) {
+  coherence_.pause_caching();
+  coherence_.set_views_generation(views->generation());
   views_ = std::move(views);
   tables_.clear();
   plans_.clear();
@@ -26,6 +44,7 @@ void Invalidator::set_views(std::shared_ptr<const ViewSet> views,
     const std::uint32_t id = table.id;
     tables_.emplace(id, std::move(table));
   }
+  coherence_.resume_caching();
 }
 
 void Invalidator::lost() {
@@ -177,6 +196,10 @@ void Invalidator::message(TransactionId transaction,
     if (const auto request = RequestId::parse(content)) effects_of(transaction).request = *request;
   } else if (prefix == schema_prefix) {
     Effects& effects = effects_of(transaction);
+    if (is_addition(content)) {
+      effects.schema_grew = true;
+      return;
+    }
     void_everything(effects);
     effects.schema_changed = true;
   }
@@ -197,15 +220,17 @@ void Invalidator::committed(TransactionId transaction, Position end, WallTime /*
     escalations_.add();
     effects.voided_count = std::max<std::size_t>(effects.voided_count, 1);
   }
-  // Before the invalidation: what is filled from here on could be kept under the old description of
-  // the views.
+  // Before the invalidation, and so before the change is acknowledged: what is filled or proven
+  // from here on would be under the old description.
   if (effects.schema_changed) coherence_.pause_caching();
+  if (effects.schema_changed || effects.schema_grew) {
+    listener_.schema_changed(end, effects.schema_changed);
+  }
   voided_.add(effects.voided_count);
   coherence_.apply(transaction, effects.slots, end);
   if (!effects.slots.empty()) {
     listener_.voided(transaction, end, effects.request, effects.keys, effects.voided_count);
   }
-  if (effects.schema_changed) listener_.schema_changed(end);
 }
 
 void Invalidator::advanced(Position position) {

@@ -47,9 +47,9 @@ class InvalidationListener {
                       std::span<const VoidedKey> keys,
                       std::size_t voided_count) = 0;
 
-  // The schema changed in a way that may matter to views: caching is paused until set_views() and
-  // resume_caching().
-  virtual void schema_changed(Position end) = 0;
+  // The schema changed. `matters`: in a way that may matter to views that are registered; caching
+  // is paused until set_views(). Otherwise something was added that they could not know of.
+  virtual void schema_changed(Position end, bool matters) = 0;
 
   // The feed was lost or has come back. After resumed() pending transactions may wait to be
   // settled.
@@ -69,13 +69,13 @@ class Invalidator final : public FeedConsumer {
 
   Invalidator(Coherence& coherence, InvalidationListener& listener, Metrics& metrics);
 
-  // The views and the tables that they depend on. On the feed's loop, before caching is resumed.
+  // The views and the tables that they depend on. Everything kept for others is void; caching is
+  // resumed. On the feed's loop.
   void set_views(std::shared_ptr<const ViewSet> views, std::vector<WatchedTable> tables);
 
   // Tables of the feed that no view depends on and that are no concern of the cache, such as
   // Meridian's own.
   void set_ignored_schema(std::string schema) { ignored_schema_ = std::move(schema); }
-
 
   void lost() override;
   void resumed(BootId boot, Position position, const Snapshot& snapshot) override;
@@ -110,6 +110,7 @@ class Invalidator final : public FeedConsumer {
     std::size_t voided_count = 0;
     RequestId request;
     bool schema_changed = false;
+    bool schema_grew = false;
     bool everything = false;
   };
 

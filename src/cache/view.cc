@@ -76,16 +76,11 @@ bool KeyPattern::match(std::string_view key, Parts& parts) const noexcept {
   key.remove_prefix(literals_.front().size());
   for (std::size_t i = 0; i < names_.size(); ++i) {
     const std::string& after = literals_[i + 1];
-    const bool last = i + 1 == names_.size();
-    std::size_t size = key.size();
-    if (last) {
-      if (!key.ends_with(after)) return false;
-      size -= after.size();
-    } else {
-      size = key.find(after);
-      if (size == std::string_view::npos) return false;
-    }
-    if (size == 0) return false;
+    const char next = after.empty() ? ':' : after.front();
+    std::size_t size = 0;
+    while (size < key.size() && key[size] != ':' && key[size] != next)
+      ++size;
+    if (size == 0 || !key.substr(size).starts_with(after)) return false;
     parts[i] = key.substr(0, size);
     key.remove_prefix(size + after.size());
   }

@@ -18,8 +18,9 @@
 
 namespace meridian {
 
-// "order:{id}:{line}": literal text and named parts in turn. A part holds at least a byte and ends
-// where the next literal begins.
+// "order:{id}:{line}": literal text and named parts in turn. A part is one or more characters, none
+// of them ':' nor the one that follows the part in the pattern, so a key is read in one way alone
+// (app/config/key_pattern.h decides by the same rule whether patterns overlap).
 class KeyPattern {
  public:
   static constexpr std::size_t parts_max = 8;
@@ -73,7 +74,8 @@ struct View : std::enable_shared_from_this<View> {
   std::string query;  // As configured, with {part}s.
   // What fills it: the row as JSON in the first column, then its columns as text.
   std::shared_ptr<const ReadQuery> read;
-  std::size_t index = 0;  // Its place among the views: decides its slot.
+  std::size_t index = 0;         // Its place among the views: decides its slot.
+  std::uint64_t generation = 0;  // Of the set that it belongs to.
 
   std::vector<ViewDependency> dependencies;
   std::vector<std::string> columns;

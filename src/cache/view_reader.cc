@@ -45,7 +45,7 @@ ViewReader::ViewReader(
       fills_failed_(metrics.counter("meridian_cache_fills_failed_total", "Fills that failed.")),
       fill_seconds_(metrics.histogram("meridian_cache_fill_seconds", "Duration of a fill.")) {}
 
-Async<Result<std::shared_ptr<const ViewValue>>> ViewReader::read(ViewKey key, Deadline deadline) {
+std::shared_ptr<Passenger> ViewReader::board(const ViewKey& key) {
   misses_.add();
   auto passenger = std::make_shared<Passenger>(loop_);
   std::shared_ptr<Flight> flight;
@@ -59,8 +59,7 @@ Async<Result<std::shared_ptr<const ViewValue>>> ViewReader::read(ViewKey key, De
     case FlightBoard::Boarded::queued:
       break;
   }
-  MERIDIAN_CO_CHECK(to_result(co_await passenger->landed.wait(deadline), "the view's query"));
-  co_return std::move(*passenger->result);
+  return passenger;
 }
 
 Async<> ViewReader::fly(std::shared_ptr<Flight> flight) {
@@ -72,7 +71,7 @@ Async<> ViewReader::fly(std::shared_ptr<Flight> flight) {
                        std::vector<std::string_view>(flight->parts.begin(), flight->parts.end()));
   std::optional<SlotStamp> stamp;
   if (slots && flight->view->uncacheable.empty())
-    stamp = cache_.coherence.begin_fill(slots->span());
+    stamp = cache_.coherence.begin_fill(slots->span(), flight->view->generation);
   cache_.flights.begin(*flight, stamp);
 
   auto rows =

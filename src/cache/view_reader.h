@@ -45,9 +45,9 @@ class ViewReader {
     return entry;
   }
 
-  // The value as of a moment after the call. Errors as Reader::read; the flight goes on without
-  // who left.
-  Async<Result<std::shared_ptr<const ViewValue>>> read(ViewKey key, Deadline deadline);
+  // Asks for the value as of a moment after the call: it lands with the passenger. Errors in its
+  // result: as Reader::read; the flight goes on without who left.
+  std::shared_ptr<Passenger> board(const ViewKey& key);
 
   // Drops the kept value. True when there was one.
   bool forget(const ViewKey& key) { return cache_.store.remove(key.text, key.hash); }

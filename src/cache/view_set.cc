@@ -7,8 +7,10 @@
 
 namespace meridian {
 
-ViewSet::ViewSet(std::vector<std::shared_ptr<const View>> views, std::uint64_t seed)
-    : views_(std::move(views)), seed_(seed) {
+ViewSet::ViewSet(std::vector<std::shared_ptr<const View>> views,
+                 std::uint64_t seed,
+                 std::uint64_t generation)
+    : views_(std::move(views)), seed_(seed), generation_(generation) {
   std::ranges::sort(views_, [](const auto& a, const auto& b) {
     const std::size_t left = a->pattern.prefix().size();
     const std::size_t right = b->pattern.prefix().size();

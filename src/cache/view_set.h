@@ -18,8 +18,13 @@ class ViewSet {
 
   ViewSet() = default;
 
-  // `seed` is the process's own: it keeps peers from choosing keys that collide.
-  ViewSet(std::vector<std::shared_ptr<const View>> views, std::uint64_t seed);
+  // `seed` is the process's own: it keeps peers from choosing keys that collide. Every set that is
+  // made has a generation of its own, which its views bear too.
+  ViewSet(std::vector<std::shared_ptr<const View>> views,
+          std::uint64_t seed,
+          std::uint64_t generation);
+
+  std::uint64_t generation() const noexcept { return generation_; }
 
   // The view that this key belongs to, taken apart; nothing when it belongs to none.
   std::optional<ViewKey> find(std::string_view key) const;
@@ -30,6 +35,7 @@ class ViewSet {
  private:
   std::vector<std::shared_ptr<const View>> views_;  // Longest prefix first.
   std::uint64_t seed_ = 0;
+  std::uint64_t generation_ = 0;
 };
 
 }  // namespace meridian

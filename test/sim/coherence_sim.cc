@@ -137,7 +137,7 @@ class World final : public InvalidationListener {
          .table = "pairs",
          .equalities = {{.column = "k0", .part = 0, .type = PartType::integer}},
          .reason = {}});
-    return std::make_shared<ViewSet>(std::vector<std::shared_ptr<const View>>{view}, 1);
+    return std::make_shared<ViewSet>(std::vector<std::shared_ptr<const View>>{view}, 1, 0);
   }
 
   // The simulated feed numbers its relations from 1 on.
@@ -234,8 +234,9 @@ class World final : public InvalidationListener {
         ++outcome_.hits;
         value = entry->json();
       } else {
-        auto filled = co_await reader.read(*key, loop_.after(seconds(10)));
-        if (filled) value = (*filled)->json;
+        const auto passenger = reader.board(*key);
+        (void)co_await passenger->landed.wait(loop_.after(seconds(10)));
+        if (passenger->result && *passenger->result) value = (**passenger->result)->json;
       }
       // A crash between the two moments may have taken lazy commits with it.
       if (!value.empty() && boot == database_.boot()) {
@@ -270,12 +271,11 @@ class World final : public InvalidationListener {
               std::size_t /*voided_count*/) override {
     keeper_.transaction_delivered();
   }
-  void schema_changed(Position /*end*/) override {
+  void schema_changed(Position /*end*/, bool /*matters*/) override {
     // Looking up the views again takes a while.
     scope_.spawn([](World& world) -> Async<> {
       (void)co_await world.loop_.sleep(milliseconds(1));
       world.register_views();
-      world.coherence_.resume_caching();
     }(*this));
   }
   void feed_lost() override {}
