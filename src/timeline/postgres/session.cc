@@ -110,25 +110,6 @@ Errc to_errc(std::string_view sqlstate) noexcept {
   return Errc::invalid;
 }
 
-std::string quote_identifier(std::string_view name) {
-  std::string quoted = "\"";
-  for (const char c : name) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  return quoted + '"';
-}
-
-std::string quote_literal(std::string_view text) {
-  // E'' means the same whatever standard_conforming_strings says.
-  std::string quoted = text.contains('\\') ? "E'" : "'";
-  for (const char c : text) {
-    if (c == '\'' || c == '\\') quoted += c;
-    quoted += c;
-  }
-  return quoted + '\'';
-}
-
 // Sends at the end of the batch what its fibres asked for.
 class PostgresSession::Flush final : public BatchEnd {
  public:
@@ -153,6 +134,7 @@ PostgresSession::PostgresSession(EpollLoop& loop, pg_conn* connection, bool repl
 }
 
 PostgresSession::~PostgresSession() {
+  ::PQfreemem(received_);
   watch_.reset();  // Before libpq closes the descriptor.
   ::PQfinish(connection_);
 }
@@ -174,7 +156,7 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
   if (options.replication) settings.emplace_back("replication", "database");
   std::string server_options =
       "-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c TimeZone=UTC";
-  server_options += " -c search_path=pg_catalog,public -c synchronous_commit=on";
+  server_options += " -c search_path=pg_catalog,public -c synchronous_commit=local";
   if (options.statement_timeout != Duration::zero()) {
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.statement_timeout);
     server_options += " -c statement_timeout=" + std::to_string(millis.count());
@@ -313,6 +295,70 @@ Async<Result<void>> PostgresSession::transact(std::vector<std::string> statement
   MERIDIAN_CO_TRY(auto done, co_await run(std::make_shared<Pending>(loop_), sent, deadline));
   if (!done->rows) co_return std::unexpected(done->rows.error());
   co_return Result<void>();
+}
+
+Async<Result<Rows>> PostgresSession::command(std::string_view sql, Deadline deadline) {
+  const auto broke = [&] {
+    return fail(Errc::unavailable, one_line(::PQerrorMessage(connection_)));
+  };
+  if (::PQsendQuery(connection_, std::string(sql).c_str()) != 1) co_return broke();
+  for (;;) {
+    const int left = ::PQflush(connection_);
+    if (left < 0) co_return broke();
+    if (left == 0) break;
+    watch_->full();
+    MERIDIAN_CO_CHECK(
+        to_result(co_await watch_->writable(deadline), "PostgreSQL to read a command"));
+  }
+  Result<Rows> rows = Rows();
+  for (;;) {
+    while (::PQisBusy(connection_)) {
+      watch_->rearm();
+      MERIDIAN_CO_CHECK(to_result(co_await watch_->readable(deadline), "PostgreSQL's answer"));
+      if (::PQconsumeInput(connection_) != 1) co_return broke();
+    }
+    const ResultOwner result(::PQgetResult(connection_));
+    if (!result) co_return rows;
+    const ExecStatusType status = ::PQresultStatus(result.get());
+    if (status == PGRES_COPY_BOTH) co_return rows;
+    if (status == PGRES_TUPLES_OK) {
+      rows = to_rows(result.get());
+    } else if (status != PGRES_COMMAND_OK) {
+      rows = std::unexpected(to_error(result.get()));
+    }
+  }
+}
+
+Result<std::optional<std::string_view>> PostgresSession::try_receive() {
+  ::PQfreemem(std::exchange(received_, nullptr));
+  for (bool looked = false;; looked = true) {
+    const int size = ::PQgetCopyData(connection_, &received_, 1);
+    if (size > 0) return std::string_view(received_, static_cast<std::size_t>(size));
+    if (size < 0) {
+      // The end of the copy carries its reason in a result of its own.
+      const ResultOwner result(size == -1 ? ::PQgetResult(connection_) : nullptr);
+      std::string why =
+          one_line(result ? ::PQresultErrorMessage(result.get()) : ::PQerrorMessage(connection_));
+      return fail(Errc::unavailable, why.empty() ? "the stream ended" : std::move(why));
+    }
+    if (looked) return std::nullopt;
+    if (::PQconsumeInput(connection_) != 1) {
+      return fail(Errc::unavailable, one_line(::PQerrorMessage(connection_)));
+    }
+  }
+}
+
+Async<Wake> PostgresSession::receivable(Deadline deadline) {
+  watch_->rearm();
+  co_return co_await watch_->readable(deadline);
+}
+
+Result<void> PostgresSession::send(std::string_view message) {
+  if (::PQputCopyData(connection_, message.data(), static_cast<int>(message.size())) != 1 ||
+      ::PQflush(connection_) < 0) {
+    return fail(Errc::unavailable, one_line(::PQerrorMessage(connection_)));
+  }
+  return {};
 }
 
 Async<> PostgresSession::read() {

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "base/secret.h"
+#include "base/sql_text.h"
 #include "runtime/epoll_loop.h"
 #include "runtime/event.h"
 #include "runtime/scope.h"
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -73,9 +75,21 @@ class PostgresSession {
   std::size_t under_way() const noexcept { return pending_.size(); }
   int server_version() const noexcept;  // 150004
 
-  // The connection itself, for COPY and replication (the feed). Requires options.replication.
-  pg_conn* raw() noexcept { return connection_; }
-  EpollLoop::Watch& watch() noexcept { return *watch_; }
+  // For a session with options.replication, which runs one command at a time and no pipeline.
+
+  // Runs a simple statement or a replication command. START_REPLICATION gives no rows and leaves
+  // the session copying.
+  Async<Result<Rows>> command(std::string_view sql, Deadline deadline);
+
+  // While copying: the next message that is there, valid until the next call; nothing when none is
+  // there yet. Errors: unavailable, when the stream has ended.
+  Result<std::optional<std::string_view>> try_receive();
+
+  // While copying: waits until try_receive() is worth a try.
+  Async<Wake> receivable(Deadline deadline);
+
+  // While copying: sends one message.
+  Result<void> send(std::string_view message);
 
   // Ends the connection; must be awaited before the session ends.
   Async<> close();
@@ -107,6 +121,7 @@ class PostgresSession {
   std::deque<std::shared_ptr<Pending>> pending_;
   std::unique_ptr<Flush> flush_;
   Event flushing_;
+  char* received_ = nullptr;  // libpq's, of the last try_receive().
   bool broken_ = false;
   std::string broken_why_;
   Scope scope_;
@@ -114,10 +129,5 @@ class PostgresSession {
 
 // What a failed statement means to its caller (PostgreSQL, appendix A, by class).
 Errc to_errc(std::string_view sqlstate) noexcept;
-
-// `name` as a quoted identifier, `text` as a literal, for statements that take no parameters.
-// Requires no NUL.
-std::string quote_identifier(std::string_view name);
-std::string quote_literal(std::string_view text);
 
 }  // namespace meridian
