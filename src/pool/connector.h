@@ -1,0 +1,67 @@
+#pragma once
+// Opens backends: connects, shakes hands, logs in as a role with SCRAM, and reads what the server
+// tells.
+//
+// The server is treated as hostile: what it sends is bounded, and it must prove that it knows the
+// password.
+
+#include "base/result.h"
+#include "base/secret.h"
+#include "pool/backend.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/epoll_loop.h"
+#include "runtime/tls.h"
+#include "wire/postgres/scram.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace meridian {
+
+struct ServerOptions {
+  Endpoint endpoint;
+  std::shared_ptr<ssl_ctx_st>
+      tls;               // Null: in clear, for a Unix socket or an address of this machine.
+  std::string tls_name;  // Verified against the certificate.
+};
+
+class Connector {
+ public:
+  static constexpr std::size_t login_bytes_max = 64 * 1024;  // Of everything that the server says.
+
+  // `password_of` gives a role's password of now; any thread.
+  using PasswordOf = std::function<Result<Secret>(std::string_view role)>;
+
+  Connector(ServerOptions server, PasswordOf password_of, BlockingPool& blocking)
+      : server_(std::move(server)), password_of_(std::move(password_of)), blocking_(blocking) {}
+
+  // Any loop. Errors: unavailable (the server cannot be reached, or is not what it claims to be),
+  // denied (it refused the login), exhausted (it has too many connections), timeout, cancelled.
+  // `not_found`: no such database.
+  Async<Result<std::unique_ptr<Backend>>> open(EpollLoop& loop,
+                                               std::string role,
+                                               std::string database,
+                                               Deadline deadline);
+
+  // Asks the server to cancel what the backend is doing; returns when the server has closed that
+  // connection, so the cancel can hit nothing that comes later. Errors as above.
+  Async<Result<void>> cancel(EpollLoop& loop,
+                             std::uint32_t process_id,
+                             Secret key,
+                             Deadline deadline);
+
+ private:
+  struct Connected {
+    std::unique_ptr<Stream> stream;
+    SocketStream* socket = nullptr;
+  };
+  Async<Result<Connected>> connect(EpollLoop& loop, Deadline deadline);
+
+  ServerOptions server_;
+  PasswordOf password_of_;
+  BlockingPool& blocking_;
+};
+
+}  // namespace meridian
