@@ -1,0 +1,56 @@
+#pragma once
+// The host of one loop's visits: takes connections in, records their coming and going, and ends
+// them in order.
+
+#include "base/metrics.h"
+#include "doors/door.h"
+#include "gate/trail/trail_writer.h"
+#include "runtime/event.h"
+#include "runtime/scope.h"
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+namespace meridian {
+
+class DoorHost {
+ public:
+  DoorHost(Loop& loop, trail::TrailWriter& trail, Metrics& metrics, std::uint32_t loop_number);
+  ~DoorHost();
+
+  // Serves a connection through the door until it ends; `left` is called then. On this loop. The
+  // door outlives the host's visits.
+  void admit(Door& door, std::unique_ptr<Stream> stream, std::move_only_function<void()> left);
+
+  // Visits here now. Any thread.
+  std::uint32_t visits_count() const noexcept {
+    return visits_count_.load(std::memory_order_relaxed);
+  }
+
+  // Two steps: visits finish what they are doing, then, after `patience`, are ended.
+  Async<> drain(Duration patience);
+
+ private:
+  Async<> serve(Door& door, std::unique_ptr<Stream> stream, std::move_only_function<void()> left);
+  Result<void> record_opened(Visit& visit, Door& door);
+
+  struct PerDoor {
+    Counter* opened = nullptr;
+    Gauge* present = nullptr;
+    Histogram* duration = nullptr;
+  };
+
+  Loop& loop_;
+  trail::TrailWriter& trail_;
+  std::array<PerDoor, doors_count> per_door_{};
+  std::uint64_t next_id_;
+  std::unordered_map<VisitId, Visit*> visits_;
+  std::atomic<std::uint32_t> visits_count_{0};
+  bool draining_ = false;
+  Scope scope_;
+};
+
+}  // namespace meridian

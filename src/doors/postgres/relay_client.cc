@@ -1,0 +1,347 @@
+// The relay's way from the client to the backend.
+
+#include "doors/postgres/complaints.h"
+#include "doors/postgres/relay.h"
+#include "wire/postgres/frontend.h"
+#include "wire/postgres/frontend_writer.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+using postgres::Frame;
+using postgres::FrontendType;
+
+// Encodings in which the second byte of a character may look like a quote or a backslash: what is
+// understood of such a text may be wrong, so it is not looked at.
+bool hides_ascii(std::string_view encoding) {
+  constexpr std::string_view list[] = {
+      "SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"};
+  return std::ranges::find(list, encoding) != std::end(list);
+}
+
+// The whole buffer at once after so much, so that one client cannot keep the loop to itself.
+constexpr std::size_t forward_bytes_max = 256 * 1024;
+
+}  // namespace
+
+Async<> Relay::read_client() {
+  for (;;) {
+    const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
+    if (transfer.status == Transfer::Status::would_block) {
+      if (co_await visit_.stream().readable() != Wake::ready) co_return;
+      continue;
+    }
+    if (transfer.status != Transfer::Status::done) {
+      visit_.note_end("the client left");
+      co_return;
+    }
+    visit_.counters.bytes_in += transfer.size;
+    if (!co_await take_client_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    const bool more_is_there = transfer.size == shared_.read_buffer.size();
+    if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
+  }
+}
+
+// `bytes` are in a buffer of the loop: good until the first wait.
+Async<bool> Relay::take_client_bytes(std::string_view bytes) {
+  std::string_view input = bytes;
+  if (!from_client_.empty()) {
+    from_client_ += bytes;
+    input = from_client_;
+  }
+  for (;;) {
+    const Step step = input.empty() ? Step::more : take_message(input);
+    if (step == Step::done && shared_.write_buffer.size() < forward_bytes_max) continue;
+    // What is left lies in the loop's buffer or at the end of ours.
+    from_client_ = std::string(input);
+    if (step == Step::leave) {
+      // What came before it goes out; only then does the visit end.
+      if (backend_) (void)co_await send_to_backend();
+      co_return false;
+    }
+    if (step == Step::attach) {
+      auto attached = co_await attach();
+      if (!attached) {
+        say(attached.error());
+        visit_.note_end("no backend: " + attached.error().detail());
+        co_return false;
+      }
+    } else if (backend_ && !co_await send_to_backend()) {
+      co_return false;
+    }
+    if (step == Step::more) co_return true;
+    input = from_client_;
+  }
+}
+
+Relay::Step Relay::take_message(std::string_view& input) {
+  if (!backend_) {
+    if (static_cast<FrontendType>(input.front()) == FrontendType::terminate) {
+      visit_.note_end("the client said goodbye");
+      return Step::leave;
+    }
+    return Step::attach;
+  }
+  postgres::Framer& framer = *client_framer_;
+  if (framer.passing()) {
+    const std::size_t size = framer.take(input.size());
+    forward(input.substr(0, size));
+    input.remove_prefix(size);
+    return Step::done;
+  }
+  const Frame frame = framer.next(input);
+  switch (frame.status) {
+    case Frame::Status::refused:
+      return checked(std::unexpected(framer.refusal(input)));
+    case Frame::Status::partial:
+      return frame.size == 0 ? Step::more : take_part(frame, input);
+    case Frame::Status::whole:
+      break;
+  }
+  const auto size = static_cast<std::size_t>(frame.size);
+  const Step step = take_whole(frame.frontend(), input.substr(0, size));
+  if (step == Step::done) input.remove_prefix(size);
+  return step;
+}
+
+// A message whose end has not come yet. Those that may be long are passed on as they come.
+Relay::Step Relay::take_part(const Frame& frame, std::string_view& input) {
+  constexpr std::size_t looked_at_whole_max = StatementClassifier::text_bytes_max;
+  const std::string_view body = input.substr(postgres::header_bytes);
+  const FrontendType type = frame.frontend();
+  if (frame.size <= looked_at_whole_max) return Step::more;
+  if (type == FrontendType::copy_data) {
+    if (const Step step = checked(conversation_.copy_data()); step != Step::done) return step;
+  } else if (type == FrontendType::bind) {
+    const auto head = postgres::parse_bind_head(body);
+    if (!head) return checked(std::unexpected(head.error()));
+    if (!*head) return Step::more;
+    if (const Step step = on_bind((*head)->portal, (*head)->statement); step != Step::done)
+      return step;
+  } else if (type == FrontendType::query) {
+    if (const Step step = on_opaque_query(frame.size); step != Step::done) return step;
+  } else if (type == FrontendType::parse) {
+    const std::size_t end = body.find('\0');
+    if (end == std::string_view::npos) return Step::more;
+    if (const Step step = on_parse(body.substr(0, end), {}); step != Step::done) return step;
+  } else {
+    if (frame.size <= shared_.parts.limits.pending_bytes_max) return Step::more;
+    return checked(fail(Errc::invalid,
+                        "a message of " + std::to_string(frame.size) +
+                            " bytes exceeds pending_bytes_max=" +
+                            std::to_string(shared_.parts.limits.pending_bytes_max)));
+  }
+  forward(input);
+  client_framer_->pass(frame, input.size());
+  input.remove_prefix(input.size());
+  return Step::done;
+}
+
+Relay::Step Relay::take_whole(FrontendType type, std::string_view message) {
+  const std::string_view body = message.substr(postgres::header_bytes);
+  Step step = Step::done;
+  switch (type) {
+    case FrontendType::query: {
+      const auto query = postgres::parse_query(body);
+      step = query ? on_query(query->sql) : checked(std::unexpected(query.error()));
+      break;
+    }
+    case FrontendType::parse: {
+      const auto parse = postgres::parse_parse(body);
+      step =
+          parse ? on_parse(parse->statement, parse->sql) : checked(std::unexpected(parse.error()));
+      break;
+    }
+    case FrontendType::bind: {
+      const auto bind = postgres::parse_bind(body);
+      step = bind ? on_bind(bind->portal, bind->statement) : checked(std::unexpected(bind.error()));
+      break;
+    }
+    case FrontendType::describe: {
+      const auto describe = postgres::parse_describe(body);
+      step = checked(describe ? conversation_.describe(describe->target)
+                              : std::unexpected(describe.error()));
+      break;
+    }
+    case FrontendType::execute: {
+      const auto execute = postgres::parse_execute(body);
+      step = execute ? on_execute(execute->portal) : checked(std::unexpected(execute.error()));
+      break;
+    }
+    case FrontendType::close: {
+      const auto close = postgres::parse_close(body);
+      if (!close) return checked(std::unexpected(close.error()));
+      if (close->target == postgres::Target::statement) {
+        names_.close_statement(close->name);
+      } else {
+        names_.close_portal(close->name);
+      }
+      step = checked(conversation_.close());
+      break;
+    }
+    case FrontendType::sync:
+      step = checked(conversation_.sync());
+      break;
+    case FrontendType::flush:
+      step = checked(conversation_.flush());
+      break;
+    case FrontendType::copy_data:
+      step = checked(conversation_.copy_data());
+      break;
+    case FrontendType::copy_done:
+    case FrontendType::copy_fail:
+      step = checked(conversation_.copy_end());
+      break;
+    case FrontendType::function_call: {
+      const auto call = postgres::parse_function_call(body);
+      if (!call) return checked(std::unexpected(call.error()));
+      static StatementShape shape = make_opaque_shape("(function call)");
+      auto start = begin_statement(shape, body.size(), false);
+      step = checked(start ? conversation_.function_call(*start) : std::unexpected(start.error()));
+      break;
+    }
+    case FrontendType::terminate:
+      visit_.note_end("the client said goodbye");
+      return Step::leave;
+    case FrontendType::password:
+      return checked(fail(Errc::invalid, "a password message after the login"));
+  }
+  if (step == Step::done) forward(message);
+  return step;
+}
+
+StatementClassifier::Classified Relay::classify(std::string_view sql) {
+  const std::string* const encoding = backend_->settings.find("client_encoding");
+  if (!encoding || hides_ascii(*encoding)) return shared_.classifier.opaque();
+  const std::string* const conforming = backend_->settings.find("standard_conforming_strings");
+  return shared_.classifier.classify(sql,
+                                     conforming && *conforming == "on"
+                                         ? postgres::StringSyntax::standard
+                                         : postgres::StringSyntax::unknown);
+}
+
+Relay::Step Relay::on_query(std::string_view sql) {
+  const auto classified = classify(sql);
+  names_.drop_unnamed();
+  stamp(*classified.shape, classified.request);
+  auto start = begin_statement(*classified.shape, sql.size(), false);
+  return checked(start ? conversation_.query(*start) : std::unexpected(start.error()));
+}
+
+Relay::Step Relay::on_opaque_query(std::size_t size) {
+  const auto classified = shared_.classifier.opaque();
+  names_.drop_unnamed();
+  stamp(*classified.shape, {});
+  auto start = begin_statement(*classified.shape, size, false);
+  return checked(start ? conversation_.query(*start) : std::unexpected(start.error()));
+}
+
+// An empty text: too long to be looked at.
+Relay::Step Relay::on_parse(std::string_view statement, std::string_view sql) {
+  const auto classified = sql.data() ? classify(sql) : shared_.classifier.opaque();
+  stamp(*classified.shape, classified.request);
+  names_.prepare(statement, classified.shape);
+  return checked(conversation_.parse());
+}
+
+Relay::Step Relay::on_bind(std::string_view portal, std::string_view statement) {
+  if (const auto& shape = names_.statement(statement)) stamp(*shape, {});
+  names_.bind(portal, statement);
+  return checked(conversation_.bind());
+}
+
+Relay::Step Relay::on_execute(std::string_view portal) {
+  const auto& known = names_.portal(portal);
+  const auto shape = known ? known : shared_.classifier.opaque().shape;
+  auto start = begin_statement(*shape, 0, true);
+  return checked(start ? conversation_.execute(*start) : std::unexpected(start.error()));
+}
+
+// Recorded before it is forwarded; what cannot be recorded is not.
+Result<StatementStart> Relay::begin_statement(StatementShape& shape,
+                                              std::size_t size,
+                                              bool extended) {
+  const bool proven = shared_.classifier.proven_read_only(shape);
+  ++ordinal_;
+  MERIDIAN_CHECK(shared_.parts.trail.append(
+      {visit_.id(), request_},
+      trail::Statement{.fingerprint = trail::Fingerprint(shape.fingerprint),
+                       .ordinal = ordinal_,
+                       .text_size = size,
+                       .proven_read_only = proven,
+                       .extended_protocol = extended,
+                       .copy = shape.copies},
+      shape.text));
+  ++visit_.counters.statements;
+  shared_.statements.add();
+  unflushed_ = unflushed_ || shape.may_commit_unflushed;
+  return StatementStart{.ordinal = ordinal_,
+                        .started_at = shared_.parts.loop.now(),
+                        .may_write = in_timeline_ && !proven};
+}
+
+// Each transaction that may write has a request id of its own, set in front of its first statement;
+// it travels with that and costs no round trip. Where messages are under way already the
+// transaction keeps the one of before.
+void Relay::stamp(StatementShape& shape, RequestId given) {
+  if (!conversation_.at_rest() || conversation_.status() == postgres::TransactionStatus::failed)
+    return;
+  if (!given.nil()) {
+    if (given == request_) return;
+    request_ = given;
+  } else {
+    if (stamped_ || shared_.classifier.proven_read_only(shape)) return;
+    request_ = RequestId::make(shared_.parts.loop.wall_now(), shared_.parts.loop.random());
+  }
+  stamped_ = true;
+  postgres::append_query(shared_.write_buffer,
+                         "SET meridian.request_id = '" + request_.to_string() + "'");
+  conversation_.injected_query();
+  shared_.stamped.add();
+}
+
+// Ends the visit on an error of the client's, or of the trail.
+Relay::Step Relay::checked(Result<void> result) {
+  if (result) return Step::done;
+  say(result.error());
+  visit_.note_end(result.error().detail());
+  return Step::leave;
+}
+
+Async<bool> Relay::send_to_backend() {
+  std::string& out = shared_.write_buffer;
+  if (out.empty() && to_backend_.empty()) co_return true;
+  Stream& stream = backend_->stream();
+  if (to_backend_.empty()) {
+    const Transfer transfer = stream.try_write(out);
+    if (transfer.status == Transfer::Status::done && transfer.size == out.size()) {
+      out.clear();
+      co_return true;
+    }
+    to_backend_.assign(out, transfer.size);
+  } else {
+    to_backend_ += out;
+  }
+  out.clear();
+  // Not reading the client meanwhile is what holds it back.
+  while (!to_backend_.empty()) {
+    const Transfer transfer = stream.try_write(to_backend_);
+    if (transfer.status == Transfer::Status::done) {
+      to_backend_.erase(0, transfer.size);
+    } else if (transfer.status != Transfer::Status::would_block) {
+      // The other fibre reads why, and ends the visit.
+      (void)co_await shared_.parts.loop.sleep(shared_.parts.limits.farewell_timeout);
+      lost_ = true;
+      co_return false;
+    } else if (co_await stream.writable() != Wake::ready) {
+      co_return false;
+    }
+  }
+  to_backend_.shrink_to_fit();
+  co_return true;
+}
+
+}  // namespace meridian

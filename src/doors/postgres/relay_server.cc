@@ -1,0 +1,262 @@
+// The relay's way from the backend to the client.
+
+#include "doors/postgres/complaints.h"
+#include "doors/postgres/relay.h"
+#include "runtime/log.h"
+
+#include <utility>
+
+namespace meridian {
+namespace {
+
+using postgres::BackendType;
+using postgres::Frame;
+
+// Shorter messages are waited for, so that they are looked at whole.
+constexpr std::size_t passed_in_parts_min = 8 * 1024;
+
+}  // namespace
+
+Async<> Relay::read_backend() {
+  Stream& stream = backend_->stream();
+  for (;;) {
+    const Transfer transfer = stream.try_read(shared_.read_buffer);
+    if (transfer.status == Transfer::Status::would_block) {
+      const Wake wake = co_await stream.readable(statement_deadline());
+      if (wake == Wake::cancelled) co_return;
+      if (wake == Wake::timeout) {
+        cancel_sent_ = true;
+        server_side_.spawn(cancel_backend());
+      }
+      continue;
+    }
+    if (transfer.status != Transfer::Status::done) {
+      backend_lost(transfer.status == Transfer::Status::ended ? "the server closed the connection"
+                                                              : stream.failure());
+      co_return;
+    }
+    if (!co_await take_server_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    const bool more_is_there = transfer.size == shared_.read_buffer.size();
+    if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
+  }
+}
+
+// `bytes` are in a buffer of the loop: good until the first wait.
+Async<bool> Relay::take_server_bytes(std::string_view bytes) {
+  std::string_view input = bytes;
+  if (!from_backend_.empty()) {
+    from_backend_ += bytes;
+    input = from_backend_;
+  }
+  if (!notice_.empty() && !server_framer_->passing()) to_client_ += std::exchange(notice_, {});
+  auto passed = pass(input);
+  if (!passed) {
+    violation(passed.error());
+    co_return false;
+  }
+  visit_.counters.bytes_out += passed->copied ? passed->text.size() : passed->taken;
+  if (!passed->copied) {
+    const std::string_view all = input.substr(0, passed->taken);
+    const std::string_view rest = input.substr(passed->taken);
+    if (to_client_.empty()) {
+      const Transfer transfer = visit_.stream().try_write(all);
+      to_client_ = all.substr(transfer.size);
+    } else {
+      to_client_ += all;
+    }
+    from_backend_ = std::string(rest);
+    co_return to_client_.empty() || co_await send_to_client({});
+  }
+  from_backend_ = std::string(input.substr(passed->taken));
+  const std::string text = std::move(passed->text);
+  if (!passed->hold_from) co_return co_await send_to_client(text);
+  const std::string_view all = text;
+  if (!co_await send_to_client(all.substr(0, *passed->hold_from))) co_return false;
+  if (!co_await wait_for_cache()) co_return false;
+  co_return co_await send_to_client(all.substr(*passed->hold_from));
+}
+
+// Looks at every message and sorts out what is not for the client.
+Result<Relay::Passed> Relay::pass(std::string_view input) {
+  Passed passed;
+  postgres::Framer& framer = *server_framer_;
+  const auto copy = [&] {
+    if (passed.copied) return;
+    passed.copied = true;
+    passed.text = input.substr(0, passed.taken);
+  };
+  while (passed.taken < input.size()) {
+    const std::string_view rest = input.substr(passed.taken);
+    if (framer.passing()) {
+      const std::size_t size = framer.take(rest.size());
+      if (passed.copied) passed.text += rest.substr(0, size);
+      passed.taken += size;
+      continue;
+    }
+    const Frame frame = framer.next(rest);
+    if (frame.status == Frame::Status::refused) return std::unexpected(framer.refusal(rest));
+    if (frame.status == Frame::Status::partial) {
+      const bool in_parts = frame.streamable && frame.size >= passed_in_parts_min &&
+                            !conversation_.answering_injected();
+      if (!in_parts) {
+        if (frame.size > shared_.parts.limits.pending_bytes_max) {
+          return fail(Errc::invalid,
+                      "the server sent a message of " + std::to_string(frame.size) +
+                          " bytes, above pending_bytes_max=" +
+                          std::to_string(shared_.parts.limits.pending_bytes_max));
+        }
+        break;
+      }
+      MERIDIAN_TRY(const auto verdict, conversation_.answer(frame.backend(), {}));
+      if (verdict.may_acknowledge && !passed.hold_from) {
+        copy();
+        passed.hold_from = passed.text.size();
+      }
+      framer.pass(frame, rest.size());
+      if (passed.copied) passed.text += rest;
+      passed.taken = input.size();
+      break;
+    }
+    const auto size = static_cast<std::size_t>(frame.size);
+    const std::string_view message = rest.substr(0, size);
+    const std::string_view body = message.substr(postgres::header_bytes);
+    MERIDIAN_TRY(const auto verdict, conversation_.answer(frame.backend(), body));
+    MERIDIAN_CHECK(note_answer(frame.backend(), body, verdict));
+    if (!verdict.forward) {
+      copy();
+    } else {
+      if (verdict.may_acknowledge && !passed.hold_from) {
+        copy();
+        passed.hold_from = passed.text.size();
+      }
+      if (passed.copied) passed.text += message;
+    }
+    passed.taken += size;
+  }
+  return passed;
+}
+
+Result<void> Relay::note_answer(BackendType type,
+                                std::string_view body,
+                                const Conversation::Verdict& verdict) {
+  if (verdict.ended && verdict.ended->ordinal != 0) {
+    const Duration duration = shared_.parts.loop.now() - verdict.ended->started_at;
+    shared_.statement_seconds.observe(duration);
+    cancel_sent_ = false;
+    MERIDIAN_CHECK(shared_.parts.trail.add_outcome(
+        {.visit = visit_.id(),
+         .ordinal = verdict.ended->ordinal,
+         .duration = duration,
+         .rows_count = verdict.ended->rows,
+         .sqlstate = verdict.ended->sqlstate.empty()
+                         ? trail::Sqlstate()
+                         : trail::Sqlstate::of(verdict.ended->sqlstate)}));
+  }
+  if (type == BackendType::ready_for_query) {
+    if (conversation_.status() == postgres::TransactionStatus::idle && verdict.ready)
+      stamped_ = false;
+    if (!verdict.ready) set_up_.set();
+    if (leave_at_rest_ && idle_at_rest()) leave_when_at_rest();
+    return {};
+  }
+  if (type == BackendType::parameter_status) {
+    MERIDIAN_TRY(const auto status, postgres::parse_parameter_status(body));
+    if (!backend_->settings.set(status.name, status.value)) {
+      return fail(Errc::invalid, "the server reports too many settings");
+    }
+    if (status.name == "default_transaction_read_only" && status.value != "on" &&
+        principal_->role->postgres->read_only) {
+      return fail(
+          Errc::denied,
+          "role " + principal_->role_name + " is read-only, and the session was made writable");
+    }
+    return {};
+  }
+  if (type == BackendType::error_response) {
+    const auto report = postgres::parse_report(body);
+    if (report && (report->severity == "FATAL" || report->severity == "PANIC"))
+      server_ended_ = true;
+    if (!verdict.forward) {
+      refused_ =
+          Error(Errc::invalid, report ? std::string(report->message) : "a setting was refused");
+      say(report ? report->sqlstate : "22023", refused_->detail());
+      set_up_.set();
+      visit_.end("the server refused a setting of the session");
+    }
+  }
+  return {};
+}
+
+Async<bool> Relay::wait_for_cache() {
+  if (shared_.parts.commit_wait.needed()) {
+    if (co_await shared_.parts.commit_wait.wait(unflushed_) != Wake::ready) co_return false;
+  }
+  conversation_.acknowledged();
+  co_return true;
+}
+
+// False when the client is gone; the visit ends then.
+Async<bool> Relay::send_to_client(std::string_view bytes) {
+  Stream& stream = visit_.stream();
+  if (to_client_.empty()) {
+    const Transfer transfer = stream.try_write(bytes);
+    if (transfer.size == bytes.size()) co_return true;
+    to_client_ = bytes.substr(transfer.size);
+  } else {
+    to_client_ += bytes;
+  }
+  // Not reading the backend meanwhile is what holds it back.
+  while (!to_client_.empty()) {
+    const Transfer transfer = stream.try_write(to_client_);
+    if (transfer.status == Transfer::Status::done) {
+      to_client_.erase(0, transfer.size);
+    } else if (transfer.status != Transfer::Status::would_block) {
+      visit_.end("the client left");
+      co_return false;
+    } else if (co_await stream.writable() != Wake::ready) {
+      co_return false;
+    }
+  }
+  to_client_.shrink_to_fit();
+  co_return true;
+}
+
+void Relay::backend_lost(std::string why) {
+  lost_ = true;
+  if (!server_ended_) {
+    // A statement that may have written and was not answered may have been committed.
+    const bool unknown = conversation_.may_have_written();
+    say(Error(unknown ? Errc::outcome_unknown : Errc::unavailable,
+              "the connection to the database was lost: " + why));
+  }
+  set_up_.set();
+  visit_.end("the backend was lost: " + why);
+}
+
+void Relay::violation(const Error& error) {
+  lost_ = true;
+  shared_.violations.add();
+  auto recorded = shared_.parts.trail.append(
+      {visit_.id(), request_},
+      trail::Security{.event = "backend violation", .detail = error.detail()});
+  log_error("postgres",
+            "a backend was closed because its answers could not be trusted",
+            {{"visit", visit_.id().value()},
+             {"role", principal_->role_name},
+             {"reason", error.detail()},
+             {"recorded", recorded ? "yes" : "no"}});
+  say(error.code() == Errc::denied
+          ? error
+          : Error(Errc::unavailable, "the database broke the protocol: " + error.detail()));
+  set_up_.set();
+  visit_.end(error.detail());
+}
+
+Deadline Relay::statement_deadline() const {
+  const Duration timeout = principal_->role->postgres->statement_timeout;
+  const auto since = conversation_.running_since();
+  if (timeout == Duration::zero() || cancel_sent_ || !since) return Deadline::never();
+  return Deadline::at(*since + timeout);
+}
+
+}  // namespace meridian

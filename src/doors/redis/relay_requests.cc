@@ -1,0 +1,375 @@
+// The redis door's requests for Redis itself: who may run what, and on which link.
+
+#include "base/escape.h"
+#include "doors/redis/commands.h"
+#include "doors/redis/visit.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+using resp::CommandCategory;
+using resp::CommandFlag;
+
+constexpr std::size_t recorded_keys_max = 64;  // Of one command; the rest are counted.
+
+}  // namespace
+
+RedisVisit::Next RedisVisit::deny(Action action, std::string_view resource, std::string_view rule) {
+  if (owes()) return Next::settle;
+  shared_.denied.add();
+  transaction_failed_ = in_transaction_;
+  auto recorded = shared_.parts.trail.append(
+      {visit_.id(), visit_.request()},
+      trail::Denied{
+          .door = "redis", .action = to_string(action), .resource = resource, .rule = rule});
+  reply_error(fmt::format("NOPERM role {} may not {} {}: {}",
+                          principal_->role_name,
+                          action == Action::command ? "run" : to_string(action),
+                          quote(resource, 128),
+                          rule));
+  return recorded ? Next::go_on : Next::leave;
+}
+
+RedisVisit::Next RedisVisit::relay(const resp::Command& command, const resp::Request& request) {
+  const auto arguments = request.arguments;
+  std::vector<resp::KeyUse>& keys = shared_.keys;
+  const resp::KeysFound found = command.keys(arguments, keys);
+  // Views first: they are what most requests are about.
+  const auto& views = shared_.view_set.get();
+  if (!keys.empty() && !views->empty()) {
+    for (const resp::KeyUse& use : keys) {
+      const auto view = views->find(arguments[use.index]);
+      if (!view) continue;
+      if (const auto view_command = find_view_command(command.name)) {
+        return take_view_request(*view_command, request, keys);
+      }
+      if (owes()) return Next::settle;
+      transaction_failed_ = in_transaction_;
+      const bool writes = std::ranges::any_of(keys, [](const auto& key) { return key.writes(); });
+      reply_error(writes ? fmt::format("ERR {} is a view of table {}; change it with SQL",
+                                       quote(view->text, 128),
+                                       view->view->dependencies.empty()
+                                           ? "(none)"
+                                           : view->view->dependencies.front().table)
+                         : fmt::format("ERR {} is a view and does not answer {}; it answers {}",
+                                       quote(view->text, 128),
+                                       command.name,
+                                       view_commands_text));
+      return Next::go_on;
+    }
+  }
+  if (found == resp::KeysFound::invalid) {
+    if (owes()) return Next::settle;
+    reply_error("ERR syntax error");
+    return Next::go_on;
+  }
+  const ChannelUse channels = channel_use(command.name);
+  const bool by_name = needs_grant(command, found, channels, arguments);
+  if (by_name) {
+    const Decision decision =
+        Gate::decide(*principal_, DoorName::redis, Action::command, command.name);
+    if (!decision.allowed) return deny(Action::command, command.name, decision.rule);
+  }
+  if (const auto next = decide_resources(channels, arguments)) return *next;
+  const bool shares = !needs_lease() && command.may_share_connection(arguments);
+  if (!shares && !owed_.empty()) return Next::settle;
+  if (!shares && !lease_) return want(Act::Kind::lease, request);
+  if (!lease_) {
+    if (exchange_.replies_left() == 0) relayed_at_ = shared_.parts.loop.batch_time();
+    link_ = shared_.parts.links.link_for(exchange_, protocol_);
+    if (!link_) return want(Act::Kind::link, request);
+  }
+  if (lease_ && in_transaction_ && transaction_failed_ && command.name == "exec") {
+    // As Redis does after a command that it refused: the whole is given up.
+    act_ = make_act(Act::Kind::abort_transaction);
+    return Next::act;
+  }
+  if (!record(command, channels, by_name, arguments)) return Next::leave;
+  shared_.relayed.add();
+  return lease_ ? send_leased(command, request) : send_shared(command, request);
+}
+
+// Keyless and dangerous commands are for roles that were granted them by name.
+bool RedisVisit::needs_grant(const resp::Command& command,
+                             resp::KeysFound found,
+                             ChannelUse channels,
+                             std::span<const std::string_view> arguments) const {
+  if (command.name == "client|tracking") {
+    // Broadcasting tells of keys that the role may not read.
+    return std::ranges::any_of(
+        arguments, [](std::string_view argument) { return resp::is_keyword(argument, "bcast"); });
+  }
+  if (command.name.starts_with("client|") || is_free_command(command.name)) return false;
+  if (channels == ChannelUse::subscribe_pattern) return true;
+  if (channels != ChannelUse::none) return false;
+  return shared_.keys.empty() || found == resp::KeysFound::some ||
+         command.flags.has(CommandFlag::admin) ||
+         command.categories.has(CommandCategory::dangerous) ||
+         command.categories.has(CommandCategory::scripting);
+}
+
+// Keys by what happens to them; channels like keys. Nothing when all is allowed.
+std::optional<RedisVisit::Next> RedisVisit::decide_resources(
+    ChannelUse channels, std::span<const std::string_view> arguments) {
+  const auto refuse = [&](Action action, std::string_view resource) -> std::optional<Next> {
+    const Decision decision = Gate::decide(*principal_, DoorName::redis, action, resource);
+    if (decision.allowed) return std::nullopt;
+    return deny(action, resource, decision.rule);
+  };
+  for (const resp::KeyUse& use : shared_.keys) {
+    const std::string_view key = arguments[use.index];
+    if (use.reads()) {
+      if (const auto next = refuse(Action::read, key)) return next;
+    }
+    if (use.writes()) {
+      if (const auto next = refuse(Action::write, key)) return next;
+    }
+  }
+  if (channels == ChannelUse::publish) return refuse(Action::write, arguments[1]);
+  if (channels == ChannelUse::subscribe) {
+    for (const std::string_view channel : arguments.subspan(1)) {
+      if (const auto next = refuse(Action::read, channel)) return next;
+    }
+  }
+  return std::nullopt;
+}
+
+// Writes one by one, and before they have any effect; reads together. False when the trail cannot
+// take it.
+bool RedisVisit::record(const resp::Command& command,
+                        ChannelUse channels,
+                        bool by_name,
+                        std::span<const std::string_view> arguments) {
+  const trail::RecordContext context{visit_.id(), visit_.request()};
+  const auto write = [&](std::string_view key) {
+    return shared_.parts.trail.append(context, trail::KeyWrite{.command = command.name, .key = key})
+        .has_value();
+  };
+  std::size_t written = 0;
+  for (const resp::KeyUse& use : shared_.keys) {
+    const std::string_view key = arguments[use.index];
+    if (use.writes()) {
+      if (++written <= recorded_keys_max && !write(key)) return false;
+    } else if (use.reads()) {
+      const Decision decision = Gate::decide(*principal_, DoorName::redis, Action::read, key);
+      if (!note_read(decision.rule, key, trail::KeyRead::neither)) return false;
+    }
+  }
+  if (written > recorded_keys_max &&
+      !write(fmt::format("(and {} keys more)", written - recorded_keys_max))) {
+    return false;
+  }
+  const bool changes = command.flags.has(CommandFlag::write) || channels == ChannelUse::publish;
+  if (changes) ++visit_.counters.writes;
+  // What has no key of its own is recorded by its name.
+  if (written == 0 && (changes || by_name)) {
+    return write(channels == ChannelUse::publish ? arguments[1] : std::string_view());
+  }
+  return true;
+}
+
+RedisVisit::Next RedisVisit::send_shared(const resp::Command& command,
+                                         const resp::Request& request) {
+  const redis::Effect effect =
+      command.flags.has(CommandFlag::write) ? redis::Effect::writes : redis::Effect::reads;
+  if (request.is_inline) {
+    link_->request(exchange_, to_request_bytes(request), effect);
+  } else {
+    link_->request(exchange_, request.bytes, effect);
+  }
+  return Next::go_on;
+}
+
+Async<bool> RedisVisit::settle_relay() {
+  if (lease_) {
+    // Its own fibre passes them on.
+    while (lease_ && exchange_.replies_left() > 0) {
+      if (co_await settled_.wait() != Wake::ready) co_return false;
+    }
+    co_return true;
+  }
+  if (exchange_.replies_left() == 0 && !exchange_.failed()) co_return true;
+  const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.request_timeout);
+  std::string text;
+  while (exchange_.replies_left() > 0 && !exchange_.failed()) {
+    const Wake wake = co_await exchange_.answers(deadline);
+    if (wake == Wake::cancelled) co_return false;
+    text.clear();
+    exchange_.take(text);
+    if (!co_await send(text)) co_return false;
+    if (wake == Wake::timeout && exchange_.replies_left() > 0) {
+      visit_.note_end("Redis did not answer within request_timeout");
+      co_return false;
+    }
+  }
+  shared_.relay_seconds.observe(shared_.parts.loop.now() - relayed_at_);
+  if (exchange_.failed()) {
+    text.clear();
+    exchange_.take(text);
+    if (!co_await send(text)) co_return false;
+    if (exchange_.torn()) {
+      visit_.note_end("a reply of Redis was cut off: " + exchange_.failure().detail());
+      co_return false;
+    }
+    // Each request that got no answer gets this one.
+    const Error failure = exchange_.failure();
+    const std::uint64_t unanswered = exchange_.replies_left();
+    exchange_.reset();
+    text.clear();
+    resp::ReplyWriter writer(text, protocol_);
+    for (std::uint64_t i = 0; i < unanswered; ++i) {
+      writer.error(failure.code() == Errc::outcome_unknown
+                       ? "UNKNOWNOUTCOME the connection to Redis was lost; the command may have "
+                         "been executed"
+                       : "TRYAGAIN the connection to Redis was lost; nothing was changed");
+    }
+    if (!co_await send(text)) co_return false;
+  }
+  co_return true;
+}
+
+// A request waits for what it needs, a link, and is then looked at again.
+RedisVisit::Next RedisVisit::want(Act::Kind kind, const resp::Request& request) {
+  if (owes()) return Next::settle;
+  act_ = make_act(kind);
+  act_.bytes = to_request_bytes(request);
+  return Next::act;
+}
+
+// Redis is being started, or takes no more at the moment.
+Async<bool> RedisVisit::wait_for_link() {
+  const std::string bytes = std::move(act_.bytes);
+  auto link = co_await shared_.parts.links.wait_for_link(
+      exchange_, protocol_, shared_.parts.loop.after(shared_.parts.limits.link_timeout));
+  if (!link) {
+    if (link.error().code() == Errc::cancelled) co_return false;
+    reply_error(Error(link.error().code(), link.error().detail() + "; nothing was changed"));
+    co_return co_await flush();
+  }
+  input_.insert(0, bytes);
+  co_return true;
+}
+
+Async<bool> RedisVisit::take_lease() {
+  std::string bytes = std::move(act_.bytes);
+  auto lease = co_await shared_.parts.links.lease(
+      protocol_, shared_.parts.loop.after(shared_.parts.limits.lease_timeout));
+  if (!lease) {
+    if (lease.error().code() == Errc::cancelled) co_return false;
+    reply_error(lease.error());
+    co_return co_await flush();
+  }
+  lease_ = std::move(*lease);
+  exchange_.reset();
+  lease_.link().set_owner(exchange_);
+  pump_.emplace(visit_.loop());
+  pump_->spawn(pump_lease());
+  // The request goes in front of what follows it.
+  input_.insert(0, bytes);
+  co_return true;
+}
+
+RedisVisit::Next RedisVisit::send_leased(const resp::Command& command,
+                                         const resp::Request& request) {
+  if (exchange_.failed()) return Next::leave;
+  note_session_state(command, request.arguments);
+  // Who is subscribed gets messages and replies as they come; they are not counted.
+  const bool counted =
+      subscriptions_.empty() && channel_use(command.name) == ChannelUse::none && !monitoring_;
+  lease_.link().request(
+      exchange_,
+      to_request_bytes(request),
+      command.flags.has(CommandFlag::write) ? redis::Effect::writes : redis::Effect::reads,
+      counted ? 1 : 0);
+  return Next::go_on;
+}
+
+void RedisVisit::note_session_state(const resp::Command& command,
+                                    std::span<const std::string_view> arguments) {
+  const std::string_view name = command.name;
+  if (name == "multi") in_transaction_ = true;
+  if (name == "exec" || name == "discard")
+    in_transaction_ = transaction_failed_ = watching_ = false;
+  if (name == "watch") watching_ = true;
+  if (name == "unwatch" && !in_transaction_) watching_ = false;
+  if (name == "monitor") monitoring_ = true;
+  if (name == "client|tracking" && arguments.size() > 2)
+    tracking_ = resp::is_keyword(arguments[2], "on");
+  const ChannelUse use = channel_use(name);
+  if (use == ChannelUse::none || use == ChannelUse::publish) return;
+  // Channels, patterns and sharded channels are apart.
+  const bool leaves = use == ChannelUse::unsubscribe;
+  const bool sharded = name == "ssubscribe" || name == "sunsubscribe";
+  const char sort = sharded ? 's' : name.front() == 'p' ? 'p' : 'c';
+  if (leaves && arguments.size() == 1) {
+    std::erase_if(subscriptions_, [&](const std::string& known) { return known.front() == sort; });
+  }
+  for (const std::string_view channel : arguments.subspan(1)) {
+    const std::string known = sort + std::string(channel);
+    if (leaves) {
+      subscriptions_.erase(known);
+    } else if (subscriptions_.size() < shared_.parts.limits.subscriptions_max) {
+      subscriptions_.insert(known);
+    }
+  }
+}
+
+bool RedisVisit::needs_lease() const noexcept {
+  return in_transaction_ || watching_ || tracking_ || monitoring_ || !subscriptions_.empty() ||
+         (lease_ && exchange_.replies_left() > 0);
+}
+
+// Passes on all that comes over the visit's own link, as it comes; gives the link back when nothing
+// needs it any more.
+Async<> RedisVisit::pump_lease() {
+  std::string text;
+  for (;;) {
+    if (co_await exchange_.bytes() != Wake::ready) co_return;
+    text.clear();
+    exchange_.take(text);
+    if (!text.empty() && !co_await send(text)) {
+      visit_.end("the client left");
+      co_return;
+    }
+    if (exchange_.failed()) {
+      visit_.end("the connection to Redis was lost: " + exchange_.failure().detail());
+      co_return;
+    }
+    if (!needs_lease() && exchange_.held().empty()) {
+      exchange_.reset();
+      lease_.give_back();
+      lease_ = {};
+    }
+    settled_.notify_all();
+    if (!lease_) co_return;
+  }
+}
+
+Async<> RedisVisit::drop_lease() {
+  if (pump_) {
+    co_await pump_->close();
+    pump_.reset();
+  }
+  if (lease_) {
+    exchange_.reset();
+    lease_.give_back();
+    lease_ = {};
+  }
+  in_transaction_ = transaction_failed_ = watching_ = tracking_ = monitoring_ = false;
+  subscriptions_.clear();
+}
+
+Async<bool> RedisVisit::abort_transaction() {
+  const bool loses_state = tracking_ || !subscriptions_.empty();
+  co_await drop_lease();
+  reply_error("EXECABORT Transaction discarded because of previous errors.");
+  if (!co_await flush()) co_return false;
+  if (loses_state) visit_.note_end("a transaction was given up on a connection with subscriptions");
+  co_return !loses_state;
+}
+
+}  // namespace meridian
