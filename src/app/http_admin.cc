@@ -1,0 +1,228 @@
+// The command line's requests: over the node's own Unix socket, from the user it runs as, or root.
+
+#include "app/http_service.h"
+#include "base/escape.h"
+#include "wire/json/reader.h"
+#include "wire/json/writer.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+http::Response answer(int status, std::string text) {
+  return {.status = status,
+          .headers = {{"Content-Type", "application/json"}},
+          .body = std::move(text) + "\n"};
+}
+
+http::Response refuse(const Error& error) {
+  int status = 500;
+  switch (error.code()) {
+    case Errc::invalid:
+    case Errc::conflict:
+      status = 400;
+      break;
+    case Errc::unauthenticated:
+    case Errc::denied:
+      status = 403;
+      break;
+    case Errc::not_found:
+      status = 404;
+      break;
+    case Errc::exhausted:
+      status = 429;
+      break;
+    case Errc::timeout:
+    case Errc::unavailable:
+    case Errc::cancelled:
+      status = 503;
+      break;
+    case Errc::outcome_unknown:
+      status = 500;
+      break;
+  }
+  json::Writer writer;
+  writer.begin_object().member("error", error.detail()).end_object();
+  return answer(status, writer.take());
+}
+
+std::string text_of(const json::Value& body, std::string_view name) {
+  const json::Value* const value = body.find(name);
+  return value && value->string() ? std::string(*value->string()) : std::string();
+}
+
+}  // namespace
+
+Async<http::Response> HttpService::administer(std::string path,
+                                              http::Request request,
+                                              HttpCaller caller,
+                                              Deadline deadline) {
+  const bool ours =
+      caller.peer.unix_socket &&
+      (caller.peer.user == 0 || caller.peer.user == static_cast<std::int64_t>(::geteuid()));
+  // To others there is nothing here.
+  if (!ours) co_return answer(404, R"({"error":"there is nothing here"})");
+  json::Value body;
+  if (request.method == "POST") {
+    auto parsed = json::parse(request.body.empty() ? "{}" : request.body);
+    if (!parsed) co_return refuse(parsed.error());
+    body = std::move(*parsed);
+  }
+  if (request.method == "POST" && path == "token") co_return mint(body, caller);
+  if (request.method == "POST" && path == "revoke")
+    co_return co_await revoke(std::move(body), std::move(caller), deadline);
+  if (request.method == "POST" && path == "policy-test")
+    co_return co_await test_policy(std::move(body), deadline);
+  if (request.method == "POST" && path == "reload") {
+    if (auto recorded = record(caller, "reload", {}); !recorded) co_return refuse(recorded.error());
+    auto said = parts_.reload();
+    if (!said) co_return refuse(said.error());
+    json::Writer writer;
+    writer.begin_object().member("text", *said).end_object();
+    co_return answer(200, writer.take());
+  }
+  if (request.method == "GET" && path == "views") co_return list_views();
+  if (request.method == "GET" && path == "roles") co_return list_roles();
+  co_return answer(404, R"({"error":"there is no such request"})");
+}
+
+Result<void> HttpService::record(const HttpCaller& caller,
+                                 std::string_view action,
+                                 std::string_view detail) {
+  const std::string who = fmt::format("uid {} (process {})", caller.peer.user, caller.peer.process);
+  return parts_.trail.append({caller.visit, caller.request},
+                             trail::Administration{.who = who, .action = action, .detail = detail});
+}
+
+http::Response HttpService::mint(const json::Value& body, const HttpCaller& caller) {
+  TokenRequest request{.subject = text_of(body, "subject"), .audience = text_of(body, "audience")};
+  if (request.audience.empty()) request.audience = parts_.config->token.audience;
+  request.ttl = parts_.config->token.ttl_default;
+  if (const json::Value* const ttl = body.find("ttl_seconds"); ttl && ttl->integer()) {
+    request.ttl = std::chrono::seconds(*ttl->integer());
+  }
+  if (const json::Value* const claims = body.find("claims"); claims && claims->object()) {
+    request.claims = *claims->object();
+  }
+  const std::string detail = fmt::format(
+      "subject {}, audience {}, for {}", request.subject, request.audience, to_text(request.ttl));
+  if (auto recorded = record(caller, "mint_token", detail); !recorded)
+    return refuse(recorded.error());
+  auto minted = parts_.issuer.mint(request, parts_.loop.wall_now(), parts_.loop.random());
+  if (!minted) return refuse(minted.error());
+  json::Writer writer;
+  writer.begin_object()
+      .member("token", minted->token)
+      .member("token_id", minted->token_id)
+      .member("expires_at", to_rfc3339(minted->expires_at))
+      .end_object();
+  return answer(200, writer.take());
+}
+
+Async<http::Response> HttpService::revoke(json::Value body, HttpCaller caller, Deadline deadline) {
+  Revocation revocation;
+  revocation.issuer = text_of(body, "issuer");
+  revocation.subject = text_of(body, "subject");
+  revocation.token_id = text_of(body, "token_id");
+  revocation.role = text_of(body, "role");
+  revocation.reason = text_of(body, "reason");
+  if (revocation.issuer.empty() && revocation.subject.empty() && revocation.token_id.empty() &&
+      revocation.role.empty()) {
+    co_return refuse(
+        Error(Errc::invalid, "name what to revoke: a subject, a token id, a role or an issuer"));
+  }
+  const WallTime now = parts_.loop.wall_now();
+  // After the longest life of a token there is none left that it refuses.
+  revocation.expires_at = now + std::chrono::days(1);
+  if (const json::Value* const seconds = body.find("for_seconds"); seconds && seconds->integer()) {
+    revocation.until = now + std::chrono::seconds(*seconds->integer());
+    revocation.expires_at = std::max(revocation.expires_at, *revocation.until);
+  }
+  const std::string detail = fmt::format("issuer {}, subject {}, token {}, role {}: {}",
+                                         quote(revocation.issuer),
+                                         quote(revocation.subject),
+                                         quote(revocation.token_id),
+                                         quote(revocation.role),
+                                         revocation.reason);
+  if (auto recorded = record(caller, "revoke", detail); !recorded)
+    co_return refuse(recorded.error());
+  auto id = co_await parts_.timeline.revoke(
+      std::move(revocation), fmt::format("uid {}", caller.peer.user), deadline);
+  if (!id) co_return refuse(id.error());
+  json::Writer writer;
+  writer.begin_object().member("id", *id).end_object();
+  co_return answer(200, writer.take());
+}
+
+Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadline) {
+  const auto door = parse_door_name(text_of(body, "door"));
+  if (!door) co_return refuse(Error(Errc::invalid, "the door is postgres, redis or http"));
+  const auto action = parse_action(text_of(body, "action"));
+  if (!action)
+    co_return refuse(Error(Errc::invalid, "the action is connect, read, write, forget or command"));
+  const std::string resource = text_of(body, "resource");
+  const std::string wanted_role = text_of(body, "role");
+  const Secret token(text_of(body, "token"));
+
+  json::Writer writer;
+  writer.begin_object();
+  const auto finish = [&](bool allowed, std::string_view why) {
+    writer.name("allowed").boolean(allowed).member("why", why).end_object();
+    return answer(200, writer.take());
+  };
+  auto verified = co_await parts_.gate.identify(token.reveal(), deadline);
+  if (!verified) co_return finish(false, "the token: " + verified.error().detail());
+  writer.member("issuer", (*verified)->issuer).member("subject", (*verified)->subject);
+  writer.member("expires_at", to_rfc3339((*verified)->expires_at));
+  auto principal = parts_.gate.bind(**verified, wanted_role);
+  if (!principal) co_return finish(false, principal.error().detail());
+  writer.member("role", (*principal)->role_name).member("binding", (*principal)->binding);
+  const Decision decision = Gate::decide(**principal, *door, *action, resource);
+  co_return finish(decision.allowed, decision.rule);
+}
+
+http::Response HttpService::list_views() const {
+  json::Writer writer;
+  writer.begin_object().name("views").begin_array();
+  const auto set = parts_.views.get();
+  for (const auto& view : set->views()) {
+    writer.begin_object();
+    writer.member("name", view->name);
+    writer.member("key", view->pattern.to_string());
+    writer.member("role", view->read->role);
+    writer.name("cached").boolean(view->uncacheable.empty());
+    writer.member("explanation", explain(*view));
+    writer.end_object();
+  }
+  writer.end_array().name("broken").begin_array();
+  for (const BrokenView& broken : parts_.timeline.broken_views()) {
+    writer.begin_object().member("name", broken.name).member("reason", broken.reason).end_object();
+  }
+  writer.end_array().end_object();
+  return answer(200, writer.take());
+}
+
+http::Response HttpService::list_roles() const {
+  json::Writer writer;
+  const WallTime now = parts_.loop.wall_now();
+  writer.begin_object().name("bindings").begin_array();
+  for (const auto& role : parts_.policy.get()->roles()) {
+    for (const Binding& binding : role->bindings) {
+      writer.begin_object();
+      writer.member("role", role->name).member("binding", binding.condition.text());
+      if (binding.review_by) {
+        writer.member("review_by", to_rfc3339(*binding.review_by).substr(0, 10));
+        writer.name("overdue").boolean(*binding.review_by <= now);
+        writer.member("after_review", binding.after_review == AfterReview::stop ? "stop" : "warn");
+      }
+      writer.end_object();
+    }
+  }
+  writer.end_array().end_object();
+  return answer(200, writer.take());
+}
+
+}  // namespace meridian

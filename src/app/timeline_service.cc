@@ -1,0 +1,477 @@
+#include "app/timeline_service.h"
+
+#include "app/translate.h"
+#include "base/escape.h"
+#include "base/hex.h"
+#include "runtime/log.h"
+#include "timeline/postgres/migrations.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+constexpr Duration setup_timeout = std::chrono::seconds(30);
+constexpr Duration setup_pause = std::chrono::milliseconds(500);
+constexpr Duration keys_renewed_every = std::chrono::hours(1);
+constexpr Duration heads_copied_every = std::chrono::seconds(1);
+constexpr int server_version_min = 150'000;
+constexpr std::string_view revocations_table = "\"meridian\".\"revocations\"";
+
+// What no second attempt mends.
+bool is_final(Errc code) {
+  return code == Errc::invalid || code == Errc::denied || code == Errc::not_found ||
+         code == Errc::conflict;
+}
+
+}  // namespace
+
+class TimelineService::FanOut final : public FeedConsumer {
+ public:
+  FanOut(FeedConsumer& first, FeedConsumer& second) : consumers_{&first, &second} {}
+
+  void lost() override {
+    for (FeedConsumer* const each : consumers_)
+      each->lost();
+  }
+  void resumed(BootId boot, Position position, const Snapshot& snapshot) override {
+    for (FeedConsumer* const each : consumers_)
+      each->resumed(boot, position, snapshot);
+  }
+  void changed(TransactionId transaction, const ChangedRow& row) override {
+    for (FeedConsumer* const each : consumers_)
+      each->changed(transaction, row);
+  }
+  void truncated(TransactionId transaction, std::span<const Relation* const> relations) override {
+    for (FeedConsumer* const each : consumers_)
+      each->truncated(transaction, relations);
+  }
+  void message(TransactionId transaction,
+               std::string_view prefix,
+               std::string_view content) override {
+    for (FeedConsumer* const each : consumers_)
+      each->message(transaction, prefix, content);
+  }
+  void aborted(TransactionId transaction) override {
+    for (FeedConsumer* const each : consumers_)
+      each->aborted(transaction);
+  }
+  void committed(TransactionId transaction, Position end, WallTime at) override {
+    for (FeedConsumer* const each : consumers_)
+      each->committed(transaction, end, at);
+  }
+  void advanced(Position position) override {
+    for (FeedConsumer* const each : consumers_)
+      each->advanced(position);
+  }
+
+ private:
+  // Revocations first: when the position counts, they have taken effect.
+  std::array<FeedConsumer*, 2> consumers_;
+};
+
+TimelineService::TimelineService(EpollLoop& loop,
+                                 TimelineShared shared,
+                                 PostgresServer server,
+                                 config::Config config,
+                                 std::function<void()> schema_changed)
+    : loop_(loop),
+      shared_(shared),
+      server_(std::move(server)),
+      config_(std::move(config)),
+      schema_changed_(std::move(schema_changed)),
+      admin_(loop, [this] { return server_.admin_options(); }),
+      positions_(loop, [this] { return server_.admin_options(); }),
+      invalidator_(shared.coherence, *this, shared.metrics),
+      revocation_feed_(loop, shared.revocations, admin_),
+      fan_out_(std::make_unique<FanOut>(revocation_feed_, invalidator_)),
+      keeper_(loop, shared.coherence, positions_, shared.metrics),
+      feed_(loop,
+            [this] { return server_.admin_options(); },
+            positions_,
+            *fan_out_,
+            shared.metrics,
+            {.confirms = config_.timeline.commit_wait == config::CommitWait::database}),
+      seed_(loop.random().next()),
+      set_up_done_(loop),
+      registration_wanted_(loop),
+      views_gauge_(shared.metrics.gauge("meridian_views", "Views that are registered.")),
+      broken_gauge_(shared.metrics.gauge("meridian_views_broken", "Views that cannot be read.")),
+      scope_(loop) {
+  invalidator_.set_ignored_schema("meridian");
+}
+
+TimelineService::~TimelineService() = default;
+
+Async<> TimelineService::close() {
+  co_await scope_.close();
+  co_await feed_.close();
+  co_await keeper_.close();
+  co_await revocation_feed_.close();
+  co_await positions_.close();
+  co_await admin_.close();
+}
+
+Async<Result<void>> TimelineService::ready(Deadline deadline) {
+  while (!set_up_) {
+    if (problem_ && is_final(problem_->code())) co_return std::unexpected(*problem_);
+    const Wake wake = co_await set_up_done_.wait(deadline);
+    if (wake == Wake::timeout && problem_) co_return std::unexpected(*problem_);
+    if (wake != Wake::ready) co_return to_result(wake, "the timeline");
+  }
+  co_return Result<void>();
+}
+
+Async<> TimelineService::run() {
+  for (;;) {
+    auto done = co_await set_up();
+    if (done) break;
+    if (done.error().code() == Errc::cancelled) co_return;
+    if (!problem_ || problem_->detail() != done.error().detail()) {
+      log_error(
+          "timeline", "the database is not ready for a node", {{"reason", done.error().detail()}});
+    }
+    problem_ = done.error();
+    set_up_done_.notify_all();
+    if (co_await loop_.sleep(setup_pause) != Wake::ready) co_return;
+  }
+  problem_.reset();
+  keeper_.start();
+  revocation_feed_.start();
+  feed_.start();
+  set_up_ = true;
+  set_up_done_.set();
+  scope_.spawn(keep_registered());
+  scope_.spawn(rotate_keys());
+  scope_.spawn(copy_heads());
+}
+
+Async<Result<void>> TimelineService::set_up() {
+  const Deadline deadline = loop_.after(setup_timeout);
+  if (server_.is_owned()) {
+    MERIDIAN_CO_CHECK(co_await make_databases(deadline));
+  }
+  MERIDIAN_CO_TRY(PostgresSession * session, co_await admin_.get(deadline));
+  MERIDIAN_CO_CHECK(co_await check_server(*session, deadline));
+  MERIDIAN_CO_TRY(const int version, co_await migrate(*session, deadline));
+  log_debug("timeline", "the schema is up to date", {{"version", version}});
+  auto watched = co_await install_schema_watch(*session, deadline);
+  uncacheable_.clear();
+  if (!watched) {
+    if (session->broken()) co_return watched;
+    uncacheable_ = "changes of the schema cannot be watched, which takes a superuser: " +
+                   watched.error().detail();
+    log_warning("timeline", "views are not cached", {{"reason", uncacheable_}});
+  }
+  MERIDIAN_CO_CHECK(co_await renew_keys(*session, deadline));
+  MERIDIAN_CO_CHECK(co_await read_secret(*session, deadline));
+  MERIDIAN_CO_CHECK(co_await revocation_feed_.load(deadline));
+  co_return co_await register_all(*session, deadline);
+}
+
+// In an owned server the databases that roles may enter are there.
+Async<Result<void>> TimelineService::make_databases(Deadline deadline) {
+  MERIDIAN_CO_TRY(
+      auto session,
+      co_await PostgresSession::connect(
+          loop_, server_.admin_options(std::string(PostgresEngine::first_database)), deadline));
+  Result<void> made;
+  for (const std::string& database : named_databases(config_)) {
+    auto present = co_await session->query(
+        "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", {database}, deadline);
+    if (!present) {
+      made = std::unexpected(present.error());
+      break;
+    }
+    if (!present->empty()) continue;
+    auto created =
+        co_await session->query("CREATE DATABASE " + quote_identifier(database), {}, deadline);
+    if (!created) {
+      made = std::unexpected(created.error());
+      break;
+    }
+    log_info("timeline", "made a database", {{"database", database}});
+  }
+  co_await session->close();
+  co_return made;
+}
+
+Async<Result<void>> TimelineService::check_server(PostgresSession& session, Deadline deadline) {
+  if (session.server_version() < server_version_min) {
+    co_return fail(Errc::invalid,
+                   "the server is PostgreSQL " + std::to_string(session.server_version() / 10'000) +
+                       "; 15 or newer is needed");
+  }
+  MERIDIAN_CO_TRY(
+      const Rows rows,
+      co_await session.query("SELECT pg_catalog.current_setting('wal_level'),"
+                             " pg_catalog.current_setting('max_replication_slots')::int > 0,"
+                             " pg_catalog.current_setting('max_wal_senders')::int > 0,"
+                             " (SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles"
+                             "   WHERE rolname = current_user)",
+                             {},
+                             deadline));
+  if (rows.text(0, 0) != "logical") {
+    co_return fail(Errc::invalid,
+                   "wal_level is " + std::string(rows.text(0, 0)) +
+                       ", and the feed needs logical. Run ALTER SYSTEM SET wal_level = 'logical'; "
+                       "and restart PostgreSQL");
+  }
+  if (!rows.flag(0, 1) || !rows.flag(0, 2)) {
+    co_return fail(Errc::invalid,
+                   "the feed needs a replication slot and a WAL sender. Run ALTER SYSTEM SET "
+                   "max_replication_slots = 10; "
+                   "ALTER SYSTEM SET max_wal_senders = 10; and restart PostgreSQL");
+  }
+  if (!rows.flag(0, 3)) {
+    co_return fail(Errc::denied,
+                   "the user of timeline.url may not replicate. Run ALTER ROLE " +
+                       quote_identifier(server_.admin_options().user) +
+                       " REPLICATION; as a superuser");
+  }
+  co_return Result<void>();
+}
+
+Async<Result<void>> TimelineService::renew_keys(PostgresSession& session, Deadline deadline) {
+  std::vector<RoleKeys::Managed> roles;
+  for (const std::string& role : database_roles(config_)) {
+    roles.push_back({.role = role, .create_missing = config_.timeline.manages_roles()});
+  }
+  co_return co_await shared_.role_keys.renew(session, std::move(roles), loop_.random(), deadline);
+}
+
+Async<Result<void>> TimelineService::read_secret(PostgresSession& session, Deadline deadline) {
+  MERIDIAN_CO_TRY(const Rows rows,
+                  co_await session.query(
+                      "SELECT value FROM meridian.secrets WHERE name = 'identity'", {}, deadline));
+  TimelineFacts facts = *shared_.facts.get();
+  facts.database = server_.database();
+  facts.identity_secret = Secret(std::string(rows.empty() ? std::string_view() : rows.text(0, 0)));
+  shared_.facts.publish(std::make_shared<const TimelineFacts>(std::move(facts)));
+  co_return Result<void>();
+}
+
+Async<Result<void>> TimelineService::register_all(PostgresSession& session, Deadline deadline) {
+  MERIDIAN_CO_TRY(auto catalog, co_await load_read_only_catalog(session, deadline));
+  const RegistrarOptions options{.database = server_.database(),
+                                 .seed = seed_,
+                                 .generation = ++generation_,
+                                 .uncacheable = uncacheable_};
+  MERIDIAN_CO_TRY(Registration registration,
+                  co_await register_views(
+                      session,
+                      [this](std::string role,
+                             Deadline until) -> Async<Result<std::unique_ptr<PostgresSession>>> {
+                        MERIDIAN_CO_TRY(
+                            PostgresOptions login,
+                            server_.role_options(shared_.role_keys, role, server_.database()));
+                        co_return co_await PostgresSession::connect(loop_, std::move(login), until);
+                      },
+                      config_.views,
+                      options,
+                      deadline));
+  std::vector<std::string> tables = registration.published;
+  tables.emplace_back(revocations_table);
+  MERIDIAN_CO_TRY(const bool changed,
+                  co_await publish_tables(session, "meridian", tables, deadline));
+  if (config_.timeline.attribution == config::Attribution::trigger) {
+    auto installed = co_await install_request_triggers(session, registration.published, deadline);
+    if (!installed) {
+      log_warning("timeline",
+                  "changes of views are not joined with the requests that made them",
+                  {{"reason", installed.error().detail()}});
+    }
+  }
+  for (const BrokenView& broken : registration.broken) {
+    log_warning(
+        "cache", "a view cannot be read", {{"view", broken.name}, {"reason", broken.reason}});
+  }
+  broken_ = std::move(registration.broken);
+  views_gauge_.set(static_cast<std::int64_t>(registration.views->views().size()));
+  broken_gauge_.set(static_cast<std::int64_t>(broken_.size()));
+
+  TimelineFacts facts = *shared_.facts.get();
+  facts.views_exist = !registration.views->empty();
+  shared_.facts.publish(std::make_shared<const TimelineFacts>(std::move(facts)));
+  shared_.catalog.publish(std::move(catalog));
+  // Fills for views of before are not kept from here on, so the order of these two does not matter.
+  invalidator_.set_views(registration.views, std::move(registration.tables));
+  shared_.views.publish(registration.views);
+  schema_changed_();
+  // What was committed before the publication changed was not brought: the feed begins anew.
+  if (changed) feed_.restart();
+  co_return Result<void>();
+}
+
+void TimelineService::schema_changed(Position /*end*/, bool matters) {
+  if (matters) {
+    // Nothing is proven until the catalogue has been read again.
+    shared_.catalog.publish(std::make_shared<const ReadOnlyCatalog>());
+  } else if (broken_.empty()) {
+    return;  // What was added can only matter to a view that waits for it.
+  }
+  ++registrations_wanted_;
+  registration_wanted_.notify_all();
+}
+
+Async<> TimelineService::keep_registered() {
+  std::uint64_t done = registrations_wanted_;
+  for (;;) {
+    if (done == registrations_wanted_ && co_await registration_wanted_.wait() != Wake::ready)
+      co_return;
+    const std::uint64_t wanted = registrations_wanted_;
+    const Deadline deadline = loop_.after(setup_timeout);
+    auto session = co_await admin_.get(deadline);
+    auto registered =
+        session ? co_await register_all(**session, deadline) : std::unexpected(session.error());
+    if (registered) {
+      done = wanted;
+      problem_.reset();
+      continue;
+    }
+    if (registered.error().code() == Errc::cancelled) co_return;
+    problem_ = registered.error();
+    log_warning("cache",
+                "the views could not be registered; they are not cached until they are",
+                {{"reason", registered.error().detail()}});
+    if (co_await loop_.sleep(setup_pause) != Wake::ready) co_return;
+  }
+}
+
+void TimelineService::reload(config::Config config) {
+  config_ = std::move(config);
+  scope_.spawn([](TimelineService& self) -> Async<> {
+    const Deadline deadline = self.loop_.after(setup_timeout);
+    auto session = co_await self.admin_.get(deadline);
+    auto renewed =
+        session ? co_await self.renew_keys(**session, deadline) : std::unexpected(session.error());
+    if (!renewed)
+      log_error(
+          "timeline", "new roles have no passwords yet", {{"reason", renewed.error().detail()}});
+    ++self.registrations_wanted_;
+    self.registration_wanted_.notify_all();
+  }(*this));
+}
+
+Async<> TimelineService::rotate_keys() {
+  while (co_await loop_.sleep(keys_renewed_every) == Wake::ready) {
+    const Deadline deadline = loop_.after(setup_timeout);
+    auto session = co_await admin_.get(deadline);
+    auto renewed =
+        session ? co_await renew_keys(**session, deadline) : std::unexpected(session.error());
+    if (!renewed) {
+      log_warning("timeline",
+                  "the roles keep their passwords for now",
+                  {{"reason", renewed.error().detail()}});
+    }
+  }
+}
+
+void TimelineService::keep_head(const trail::SignedHead& head) {
+  heads_.insert_or_assign(head.shard, head);
+}
+
+Async<> TimelineService::copy_heads() {
+  bool complained = false;
+  while (co_await loop_.sleep(heads_copied_every) == Wake::ready) {
+    if (heads_.empty()) continue;
+    const std::map<std::uint32_t, trail::SignedHead> heads = std::exchange(heads_, {});
+    const Deadline deadline = loop_.after(setup_timeout);
+    for (const auto& [shard, head] : heads) {
+      auto session = co_await admin_.get(deadline);
+      Result<Rows> written = session ? Result<Rows>() : std::unexpected(session.error());
+      if (session) {
+        const std::string number = std::to_string(shard);
+        const std::string segment = std::to_string(head.segment);
+        const std::string sequence = std::to_string(head.sequence);
+        const std::string hash = to_hex(head.hash);
+        const std::string signature = to_hex(head.signature);
+        const std::string time = to_rfc3339(head.time);
+        written = co_await (*session)->query(
+            "INSERT INTO meridian.trail_heads (node, shard, segment, sequence, hash, signature, "
+            "signed_at)"
+            " VALUES ($1, $2::int, $3::bigint, $4::bigint, $5, $6, $7::timestamptz)"
+            " ON CONFLICT (node, shard) DO UPDATE SET segment = excluded.segment, sequence = "
+            "excluded.sequence,"
+            " hash = excluded.hash, signature = excluded.signature, signed_at = excluded.signed_at",
+            {head.node, number, segment, sequence, hash, signature, time},
+            deadline);
+      }
+      if (!written) {
+        // The next head says all that this one says; it is only later.
+        if (!std::exchange(complained, true)) {
+          log_warning("trail",
+                      "heads could not be copied into the database",
+                      {{"reason", written.error().detail()}});
+        }
+        heads_.emplace(shard, head);
+      } else {
+        complained = false;
+      }
+    }
+  }
+}
+
+Async<Result<std::string>> TimelineService::revoke(Revocation revocation,
+                                                   std::string by,
+                                                   Deadline deadline) {
+  MERIDIAN_CO_TRY(PostgresSession * session, co_await admin_.get(deadline));
+  const auto optional = [](const std::string& text) {
+    return text.empty() ? Parameter() : Parameter(text);
+  };
+  const std::string until = revocation.until ? to_rfc3339(*revocation.until) : std::string();
+  const std::string expires = to_rfc3339(revocation.expires_at);
+  MERIDIAN_CO_TRY(const Rows rows,
+                  co_await session->query("INSERT INTO meridian.revocations (issuer, subject, "
+                                          "token_id, role, reason, revoked_by, until,"
+                                          " expires_at) VALUES ($1, $2, $3, $4, $5, $6, "
+                                          "$7::timestamptz, $8::timestamptz) RETURNING id",
+                                          {optional(revocation.issuer),
+                                           optional(revocation.subject),
+                                           optional(revocation.token_id),
+                                           optional(revocation.role),
+                                           Parameter(revocation.reason),
+                                           Parameter(by),
+                                           optional(until),
+                                           Parameter(expires)},
+                                          deadline));
+  co_return std::string(rows.text(0, 0));
+}
+
+void TimelineService::voided(TransactionId transaction,
+                             Position end,
+                             RequestId request,
+                             std::span<const VoidedKey> keys,
+                             std::size_t voided_count) {
+  keeper_.transaction_delivered();
+  trail::Invalidation record{.position = trail::Lsn(end.value),
+                             .transaction_id = transaction,
+                             .entries = {},
+                             .entries_count = voided_count};
+  for (const VoidedKey& key : keys) {
+    if (!record.entries.push_back({.view = key.view->name, .key = key.key})) break;
+  }
+  // The change itself has happened; that it cannot be recorded is said where it can be.
+  auto recorded = shared_.trail.append({VisitId(), request}, record);
+  if (!recorded) {
+    log_error(
+        "trail", "an invalidation could not be recorded", {{"reason", recorded.error().detail()}});
+  }
+}
+
+void TimelineService::feed_resumed(Position /*position*/) {
+  keeper_.transaction_delivered();
+}
+
+TimelineService::Status TimelineService::status() const {
+  return {.set_up = set_up_,
+          .streaming = feed_.streaming(),
+          .serving = shared_.coherence.serving(),
+          .pending = shared_.coherence.pending_count(),
+          .applied = shared_.coherence.applied(),
+          .problem = problem_ ? problem_->detail() : feed_.last_error()};
+}
+
+}  // namespace meridian

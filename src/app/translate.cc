@@ -1,0 +1,140 @@
+#include "app/translate.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+std::vector<ClaimCondition> to_conditions(const std::map<std::string, std::string>& claims) {
+  std::vector<ClaimCondition> conditions;
+  for (const auto& [name, value] : claims)
+    conditions.push_back({.name = name, .value = value});
+  return conditions;
+}
+
+RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
+  RoleConfig told{.name = name, .bindings = {}, .postgres = {}, .redis = {}};
+  for (const config::BindingConfig& binding : role.bind) {
+    BindingConfig one{.issuer = binding.issuer,
+                      .subject = binding.subject,
+                      .claims = to_conditions(binding.claims),
+                      .review_by = {},
+                      .after_review = binding.on_overdue == config::OnOverdue::stop
+                                          ? AfterReview::stop
+                                          : AfterReview::warn};
+    // The day itself still counts.
+    if (binding.review_by) one.review_by = *binding.review_by + std::chrono::days(1);
+    told.bindings.push_back(std::move(one));
+  }
+  if (!role.postgres.databases.empty()) {
+    told.postgres = PostgresConfig{
+        .databases = role.postgres.databases,
+        .visits_max = role.postgres.visits_max,
+        .statement_timeout = role.postgres.statement_timeout.value_or(Duration::zero()),
+        .read_only = role.postgres.read_only};
+  }
+  if (!role.redis.read.empty() || !role.redis.write.empty() || !role.redis.forget.empty() ||
+      !role.redis.commands.empty()) {
+    told.redis = RedisConfig{.read = role.redis.read,
+                             .write = role.redis.write,
+                             .forget = role.redis.forget,
+                             .commands = {},
+                             .visits_max = role.redis.visits_max};
+    for (std::string command : role.redis.commands) {
+      std::ranges::transform(command, command.begin(), [](unsigned char c) {
+        return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+      });
+      told.redis->commands.push_back(std::move(command));
+    }
+  }
+  return told;
+}
+
+}  // namespace
+
+GateConfig to_gate_config(const config::Config& config,
+                          std::string issuer_url,
+                          std::string key_folder) {
+  GateConfig told;
+  for (const auto& [name, issuer] : config.issuers) {
+    told.issuers.push_back({.name = name,
+                            .url = issuer.url,
+                            .audiences = {issuer.audience},
+                            .allow_insecure_http = issuer.allow_insecure_http,
+                            .lifetime_max = issuer.lifetime_max});
+  }
+  for (const auto& [name, role] : config.roles)
+    told.roles.push_back(to_role(name, role));
+  told.login.failures_per_minute = config.limits.failed_logins_per_minute;
+  told.own_issuer = {.name = std::string(config::own_issuer_name),
+                     .url = std::move(issuer_url),
+                     .folder = std::move(key_folder),
+                     .audiences = {config.token.audience},
+                     .rotation_interval = config.token.rotation,
+                     .ttl_max = config.token.ttl_max};
+  told.exchange.audiences = config.exchange.audiences;
+  told.exchange.audiences.push_back(config.token.audience);
+  told.exchange.ttl = config.token.ttl_default;
+  for (const config::ExchangeBindingConfig& binding : config.exchange.bind) {
+    told.exchange.bindings.push_back({.issuer = binding.issuer,
+                                      .subject = binding.subject,
+                                      .claims = to_conditions(binding.claims),
+                                      .new_subject = binding.as});
+  }
+  const bool finishes = std::ranges::any_of(config.roles, [](const auto& role) {
+    return role.second.postgres.expiry == config::Expiry::finish_transaction;
+  });
+  told.visits.expiry = finishes ? ExpiryPolicy::finish_transaction : ExpiryPolicy::end;
+  return told;
+}
+
+std::map<std::string, PoolOptions> to_pool_options(const config::Config& config) {
+  std::map<std::string, PoolOptions> options;
+  for (const auto& [name, role] : config.roles) {
+    options.emplace(name,
+                    PoolOptions{.backends_max = role.postgres.backends_max,
+                                .backends_min = role.postgres.backends_min,
+                                .queue_timeout = role.postgres.queue_timeout,
+                                .backend_age_max = role.postgres.backend_age_max});
+  }
+  return options;
+}
+
+std::string timeline_database(const config::Config& config) {
+  for (const auto& [name, view] : config.views) {
+    if (!view.database.empty()) return view.database;
+  }
+  std::set<std::string> named;
+  for (const auto& [name, role] : config.roles) {
+    for (const std::string& database : role.postgres.databases) {
+      if (database != "*") named.insert(database);
+    }
+  }
+  return named.size() == 1 ? *named.begin() : "postgres";
+}
+
+std::vector<std::string> named_databases(const config::Config& config) {
+  std::vector<std::string> databases{timeline_database(config)};
+  for (const auto& [name, role] : config.roles) {
+    for (const std::string& database : role.postgres.databases) {
+      if (database != "*" && std::ranges::find(databases, database) == databases.end()) {
+        databases.push_back(database);
+      }
+    }
+  }
+  return databases;
+}
+
+std::vector<std::string> database_roles(const config::Config& config) {
+  std::set<std::string> roles;
+  for (const auto& [name, role] : config.roles) {
+    if (!role.postgres.databases.empty()) roles.insert(name);
+  }
+  for (const auto& [name, view] : config.views)
+    roles.insert(view.as);
+  return {roles.begin(), roles.end()};
+}
+
+}  // namespace meridian
