@@ -1,0 +1,55 @@
+// Checks that reads of views are never older than a commit that was acknowledged before they were
+// asked for.
+//
+// Writers change orders through the Postgres door, each order's revision one by one; readers read
+// the same orders through the Redis door. What a reader gets must not be older than the revision
+// that was acknowledged when it asked, nor newer than what was written when it was answered. Some
+// orders come and go: with an odd revision they do not exist.
+//
+// Uses libpq and hiredis, and nothing of Meridian's own, so that one mistake is not made twice.
+
+#include "test/checker/latency.h"
+#include "test/checker/options.h"
+#include "test/checker/orders.h"
+#include "test/checker/readers.h"
+#include "test/checker/report.h"
+#include "test/checker/writers.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <thread>
+#include <vector>
+
+int main(int argc, char** argv) {
+  using namespace checker;
+  try {
+    const Options options = parse_options(argc, argv);
+    Orders orders(options);
+    orders.prepare();
+    const Counts before = read_counts(options);
+
+    std::atomic<bool> stop{false};
+    std::vector<WriterResult> written(options.writers);
+    std::vector<ReaderResult> read(options.readers);
+    ProbeResult probed;
+    {
+      std::vector<std::jthread> threads;
+      for (unsigned i = 0; i < options.writers; ++i) {
+        threads.emplace_back([&, i] { written[i] = run_writer(options, orders, i, stop); });
+      }
+      for (unsigned i = 0; i < options.readers; ++i) {
+        threads.emplace_back([&, i] { read[i] = run_reader(options, orders, i, stop); });
+      }
+      threads.emplace_back([&] { probed = run_probe(options, orders, stop); });
+      show_progress(options, orders);
+      stop = true;
+    }
+    const Counts after = read_counts(options);
+    return report(options, written, read, probed, before, after);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "coherence_checker: %s\n", error.what());
+    return 2;
+  }
+}
