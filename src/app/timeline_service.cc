@@ -177,8 +177,13 @@ Async<Result<void>> TimelineService::make_databases(Deadline deadline) {
       auto session,
       co_await PostgresSession::connect(
           loop_, server_.admin_options(std::string(PostgresEngine::first_database)), deadline));
+  // The owner has the name of Meridian's own schema, which "$user" would put first in its path.
   Result<void> made;
+  auto path =
+      co_await session->query("ALTER ROLE CURRENT_USER SET search_path = public", {}, deadline);
+  if (!path) made = std::unexpected(path.error());
   for (const std::string& database : named_databases(config_)) {
+    if (!made) break;
     auto present = co_await session->query(
         "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", {database}, deadline);
     if (!present) {

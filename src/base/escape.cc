@@ -5,6 +5,45 @@ namespace {
 
 constexpr std::string_view hex_digits = "0123456789abcdef";
 
+std::string escaped(std::string_view text, std::size_t size_max, bool quotes) {
+  std::string out;
+  bool cut = false;
+  while (!text.empty()) {
+    if (out.size() >= size_max) {
+      cut = true;
+      break;
+    }
+    const char c = text.front();
+    const auto byte = static_cast<unsigned char>(c);
+    const std::size_t size = utf8_sequence_size(text);
+    if (quotes && (c == '"' || c == '\\')) {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\r') {
+      out += "\\r";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (byte < 0x20 || byte == 0x7f || size == 0 ||
+               (size == 2 && byte == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0)) {
+      // The last alternative is the C1 control range, which some terminals obey.
+      out += "\\x";
+      out += hex_digits[byte >> 4];
+      out += hex_digits[byte & 0x0f];
+      text.remove_prefix(1);
+      continue;
+    } else {
+      out += text.substr(0, size);
+      text.remove_prefix(size);
+      continue;
+    }
+    text.remove_prefix(1);
+  }
+  if (cut) out += "...";
+  return out;
+}
+
 }  // namespace
 
 std::size_t utf8_sequence_size(std::string_view text) noexcept {
@@ -35,42 +74,11 @@ bool is_utf8(std::string_view text) noexcept {
 }
 
 std::string escape(std::string_view text, std::size_t size_max) {
-  std::string out;
-  bool cut = false;
-  while (!text.empty()) {
-    if (out.size() >= size_max) {
-      cut = true;
-      break;
-    }
-    const char c = text.front();
-    const auto byte = static_cast<unsigned char>(c);
-    const std::size_t size = utf8_sequence_size(text);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7f || size == 0 ||
-               (size == 2 && byte == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0)) {
-      // The last alternative is the C1 control range, which some terminals obey.
-      out += "\\x";
-      out += hex_digits[byte >> 4];
-      out += hex_digits[byte & 0x0f];
-      text.remove_prefix(1);
-      continue;
-    } else {
-      out += text.substr(0, size);
-      text.remove_prefix(size);
-      continue;
-    }
-    text.remove_prefix(1);
-  }
-  if (cut) out += "...";
-  return out;
+  return escaped(text, size_max, true);
+}
+
+std::string printable(std::string_view text, std::size_t size_max) {
+  return escaped(text, size_max, false);
 }
 
 std::string quote(std::string_view text, std::size_t size_max) {

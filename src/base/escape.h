@@ -11,7 +11,10 @@ namespace meridian {
 // is longer than `size_max` bytes is cut and ends in "...".
 std::string escape(std::string_view text, std::size_t size_max = 256);
 
-// The same between double quotes.
+// The same with quotes and backslashes as they are: for people, where nothing parses the text.
+std::string printable(std::string_view text, std::size_t size_max = 256);
+
+// As escape(), between double quotes.
 std::string quote(std::string_view text, std::size_t size_max = 256);
 
 // A JSON string with its quotes (RFC 8259, section 7). Bytes that are no UTF-8 become U+FFFD.

@@ -140,6 +140,8 @@ int run_psql(const CommandLine& line, const ClientOptions& options) {
   if (!folder) return complain(folder.error());
   std::vector<std::string> arguments{"psql"};
   std::string database = options.database;
+  // These would lead elsewhere than where the token belongs.
+  for (const char* name : {"PGSERVICE", "PGHOSTADDR", "PGPASSFILE"}) ::unsetenv(name);
   if (options.owner) {
     // Straight into the owned server, past the door: for making schemas. Files are only the owner's
     // to read.
@@ -153,8 +155,7 @@ int run_psql(const CommandLine& line, const ClientOptions& options) {
     std::error_code ignored;
     const auto sockets = std::filesystem::canonical(*folder + "/run", ignored);
     ::setenv("PGHOST", sockets.c_str(), 1);
-    // The owner has the name of Meridian's own schema, which "$user" would put first.
-    ::setenv("PGOPTIONS", "-c search_path=public", 1);
+    ::setenv("PGPORT", "5432", 1);
     ::setenv("PGUSER", "meridian", 1);
     ::setenv("PGDATABASE", database.empty() ? "postgres" : database.c_str(), 1);
   } else {

@@ -45,7 +45,7 @@ std::string joined(std::string text, std::string_view more) {
 
 // "name value" when there is a value.
 std::string named(std::string_view name, const Text& value) {
-  return value.empty() ? std::string() : fmt::format("{} {}", name, escape(value.bytes));
+  return value.empty() ? std::string() : fmt::format("{} {}", name, printable(value.bytes));
 }
 
 class Tracer {
@@ -138,15 +138,15 @@ class Tracer {
     add(entry,
         "visit opened",
         fmt::format("from {}{} over {}",
-                    escape(opened.address.bytes),
+                    printable(opened.address.bytes),
                     opened.port == 0 ? "" : fmt::format(" port {}", opened.port),
-                    escape(opened.transport.bytes)));
+                    printable(opened.transport.bytes)));
   }
 
   void tell(const Entry& entry, const Admitted& admitted) {
     if (!ours(entry) && !of_our_visit(entry)) return;
     add(entry,
-        "admitted as " + escape(admitted.role.bytes),
+        "admitted as " + printable(admitted.role.bytes),
         joined(joined(named("subject", admitted.subject), named("issuer", admitted.issuer)),
                joined(named("by binding", admitted.binding), named("token", admitted.token_id))));
   }
@@ -155,10 +155,10 @@ class Tracer {
     if (!ours(entry) && !of_our_visit(entry)) return;
     TraceStep* const step =
         add(entry,
-            "refused by rule " + escape(refused.rule.bytes),
-            joined(escape(refused.detail.bytes),
+            "refused by rule " + printable(refused.rule.bytes),
+            joined(printable(refused.detail.bytes),
                    joined(named("from", refused.address), named("subject", refused.subject))));
-    if (step && step->door.empty()) step->door = escape(refused.door.bytes);
+    if (step && step->door.empty()) step->door = printable(refused.door.bytes);
   }
 
   void tell(const Entry& entry, const VisitEnded& ended) {
@@ -166,7 +166,7 @@ class Tracer {
     add(entry,
         "visit ended",
         fmt::format("{}, after {}: {} statements, {} commands, {} bytes in, {} out",
-                    escape(ended.reason.bytes),
+                    printable(ended.reason.bytes),
                     meridian::to_text(ended.duration),
                     ended.statements_count,
                     ended.commands_count,
@@ -183,7 +183,7 @@ class Tracer {
     if (!ours(entry)) return;
     const auto shape = shapes_.find(statement.fingerprint.value());
     const bool known = shape != shapes_.end() && !shape->second.empty();
-    std::string detail = known ? escape(shape->second)
+    std::string detail = known ? printable(shape->second)
                                : fmt::format("fingerprint {:016x}", statement.fingerprint.value());
     if (!add(entry, fmt::format("statement {}", statement.ordinal), std::move(detail))) return;
     const StatementKey key{key_of(entry, entry.record.header.visit), statement.ordinal};
@@ -200,9 +200,9 @@ class Tracer {
       story_.steps[*found->second].detail +=
           outcome.sqlstate.success()
               ? fmt::format(
-                    ": {} rows in {}", outcome.rows_count, meridian::to_text(outcome.duration))
+                    ": {} row{} in {}", outcome.rows_count, outcome.rows_count == 1 ? "" : "s", meridian::to_text(outcome.duration))
               : fmt::format(": failed with {} after {}",
-                            escape(outcome.sqlstate.text()),
+                            printable(outcome.sqlstate.text()),
                             meridian::to_text(outcome.duration));
     }
   }
@@ -210,7 +210,7 @@ class Tracer {
   void tell(const Entry& entry, const KeyReads& reads) {
     if (ours(entry)) {
       add(entry,
-          fmt::format("read {}", escape(reads.view.bytes)),
+          fmt::format("read {}", printable(reads.view.bytes)),
           fmt::format(
               "{} reads, {} hits: {}", reads.reads_count, reads.hits_count, keys_of(reads)));
       return;
@@ -218,7 +218,7 @@ class Tracer {
     const std::string keys = old_keys_of(reads, entry.record.header.time);
     if (keys.empty()) return;
     const std::string reader =
-        entry.visit ? fmt::format("by {}", escape(entry.visit->role)) : std::string("by a visit");
+        entry.visit ? fmt::format("by {}", printable(entry.visit->role)) : std::string("by a visit");
     TraceStep* const step =
         add(entry,
             "read afterwards: " + keys,
@@ -229,7 +229,7 @@ class Tracer {
   static std::string keys_of(const KeyReads& reads) {
     std::string keys;
     for (const KeyCount& each : reads.keys) {
-      keys = joined(std::move(keys), escape(each.key.bytes));
+      keys = joined(std::move(keys), printable(each.key.bytes));
     }
     if (reads.other_reads_count > 0) {
       keys = joined(std::move(keys), fmt::format("{} reads of others", reads.other_reads_count));
@@ -242,7 +242,7 @@ class Tracer {
     std::string keys;
     for (const KeyCount& each : reads.keys) {
       if (made_old(reads.view, each.key, time) || made_old(reads.view, {}, time)) {
-        keys = joined(std::move(keys), escape(each.key.bytes));
+        keys = joined(std::move(keys), printable(each.key.bytes));
       }
     }
     return keys;
@@ -258,13 +258,13 @@ class Tracer {
 
   void tell(const Entry& entry, const KeyWrite& write) {
     if (!ours(entry)) return;
-    add(entry, escape(write.command.bytes) + " " + escape(write.key.bytes), {});
+    add(entry, printable(write.command.bytes) + " " + printable(write.key.bytes), {});
   }
 
   void tell(const Entry& entry, const Denied& denied) {
     if (!ours(entry)) return;
     add(entry,
-        fmt::format("denied: {} {}", escape(denied.action.bytes), escape(denied.resource.bytes)),
+        fmt::format("denied: {} {}", printable(denied.action.bytes), printable(denied.resource.bytes)),
         named("by rule", denied.rule));
   }
 
@@ -277,7 +277,7 @@ class Tracer {
       ++shown;
       what =
           joined(std::move(what),
-                 each.key.empty() ? "all of " + escape(each.view.bytes) : escape(each.key.bytes));
+                 each.key.empty() ? "all of " + printable(each.view.bytes) : printable(each.key.bytes));
     }
     if (invalidation.entries_count > shown) {
       what += fmt::format(" and {} more", invalidation.entries_count - shown);
@@ -293,13 +293,13 @@ class Tracer {
   void tell(const Entry& entry, const Administration& record) {
     if (!ours(entry)) return;
     add(entry,
-        "administration: " + escape(record.action.bytes),
-        joined(named("by", record.who), escape(record.detail.bytes)));
+        "administration: " + printable(record.action.bytes),
+        joined(named("by", record.who), printable(record.detail.bytes)));
   }
 
   void tell(const Entry& entry, const Security& record) {
     if (!ours(entry)) return;
-    add(entry, "security: " + escape(record.event.bytes), escape(record.detail.bytes));
+    add(entry, "security: " + printable(record.event.bytes), printable(record.detail.bytes));
   }
 
   // These belong to no request.
@@ -370,7 +370,7 @@ std::string to_text(const Story& story) {
     table.add({to_rfc3339(step.time),
                "+" + meridian::to_text(Duration(step.time - begin)),
                step.node,
-               step.door.empty() ? "-" : escape(step.door),
+               step.door.empty() ? "-" : printable(step.door),
                step.visit == VisitId() ? "-" : std::to_string(step.visit.value()),
                (step.follows ? "> " : "") + step.what,
                step.detail});

@@ -81,7 +81,7 @@ TEST_F(TraceTest, AStoryGoesOverShardsAndDoors) {
       "subject shop:checkout, issuer https://issuer.example.com, by binding checkout[0], "
       "token t-1\n"
       "2026-01-01T00:00:00.004000Z|+0 s|n1|postgres|7|statement 1|"
-      "update orders set state = $1 where id = $2: 1 rows in 1.2 ms\n"
+      "update orders set state = $1 where id = $2: 1 row in 1.2 ms\n"
       "2026-01-01T00:00:00.004000Z|+0 s|n1|postgres|7|SET session:1\n"
       "2026-01-01T00:00:00.004000Z|+0 s|n1|postgres|7|denied: write secret:1|"
       "by rule redis.write\n"

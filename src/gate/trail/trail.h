@@ -43,7 +43,7 @@ struct TrailSettings {
 
   // Of each segment, reserved on the disk while it and the one after it are in use. From 128 KiB to
   // 1 GiB, in whole pages.
-  std::uint64_t segment_bytes = std::uint64_t{64} << 20;
+  std::uint64_t segment_bytes = std::uint64_t{16} << 20;
 
   Duration sync_interval = std::chrono::seconds(1);
 

@@ -60,7 +60,11 @@ Async<> PostgresFeed::run() {
                   ? Duration::zero()
                   : std::clamp<Duration>(
                         backoff * 2, std::chrono::milliseconds(20), options_.backoff_max);
-    if (last_error_ != ended.error().detail()) {
+    if (restart_due_) {
+      log_info("feed", "the feed starts again, for what is published has changed");
+      restart_due_ = false;
+      last_error_ = ended.error().detail();
+    } else if (last_error_ != ended.error().detail()) {
       last_error_ = ended.error().detail();
       log_warning("feed",
                   "the feed broke; views are read from the database until it is back",
@@ -131,8 +135,10 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
       lag_bytes_.set(
           static_cast<std::int64_t>(server_end_.value - std::min(server_end_, applied_).value));
     }
-    if (restarts_wanted != restarts_wanted_)
+    if (restarts_wanted != restarts_wanted_) {
+      restart_due_ = true;
       co_return fail(Errc::unavailable, "what is published has changed");
+    }
     const Time now = loop_.now();
     if (now >= next_status || answer_wanted_ || (confirm_wanted_ && options_.confirms)) {
       if (now - heard_at_ > options_.silence_max) {

@@ -100,6 +100,7 @@ class PostgresFeed {
   bool answer_wanted_ = false;
   bool streaming_ = false;
   std::uint64_t restarts_wanted_ = 0;
+  bool restart_due_ = false;  // The stream ended because restart() asked for it.
   std::string last_error_;
 
   Gauge& connected_;
