@@ -9,6 +9,10 @@ target_compile_options(
             -Wold-style-cast -Wswitch-enum -Werror)
 target_include_directories(meridian_options INTERFACE "${CMAKE_SOURCE_DIR}/src")
 
+# What a unit test does is quick however it is compiled, and compiling it is most of its cost.
+add_library(meridian_unit_test_options INTERFACE)
+target_compile_options(meridian_unit_test_options INTERFACE $<$<CONFIG:RelWithDebInfo>:-O0>)
+
 # meridian_library(folder [LIBRARIES ...]): src/<folder>/**.cc except tests, fuzz targets and benches, and except
 # subfolders that call meridian_library themselves (EXCLUDE names them). The target is meridian_<folder with _ for />.
 function(meridian_library folder)
@@ -29,7 +33,8 @@ function(meridian_library folder)
 
   if(tests)
     add_executable(${name}_test ${tests})
-    target_link_libraries(${name}_test PRIVATE meridian_${name} ${ARG_TEST_LIBRARIES} GTest::gtest_main)
+    target_link_libraries(
+      ${name}_test PRIVATE meridian_${name} ${ARG_TEST_LIBRARIES} meridian_unit_test_options GTest::gtest_main)
     add_test(NAME unit/${folder} COMMAND ${name}_test --gtest_brief=1)
     set_tests_properties(unit/${folder} PROPERTIES LABELS unit TIMEOUT 120)
   endif()
@@ -53,7 +58,7 @@ function(meridian_fuzz_target source library)
     target_link_options(${prefix}_${stem} PRIVATE -fsanitize=fuzzer)
   endif()
   add_executable(${prefix}_${stem}_replay "${source}" "${CMAKE_SOURCE_DIR}/test/fuzz/replay.cc")
-  target_link_libraries(${prefix}_${stem}_replay PRIVATE ${library})
+  target_link_libraries(${prefix}_${stem}_replay PRIVATE ${library} meridian_unit_test_options)
   add_test(NAME fuzz-corpus/${place}/${subject} COMMAND ${prefix}_${stem}_replay "${folder}/${subject}_corpus")
   set_tests_properties(fuzz-corpus/${place}/${subject} PROPERTIES LABELS fuzz-corpus TIMEOUT 120)
 endfunction()
