@@ -48,10 +48,14 @@ RedisVisit::RedisVisit(RedisDoorShared& shared, Visit& visit)
 
 RedisVisit::~RedisVisit() = default;
 
-Async<> RedisVisit::run() {
+Async<> RedisVisit::run(std::string received) {
   visit_.on_drain([this] {
     if (!owes() && !needs_lease()) visit_.end("the node is stopping");
   });
+  if (!received.empty()) {
+    visit_.counters.bytes_in += received.size();
+    if (!co_await take_bytes(received)) co_return;
+  }
   for (;;) {
     if (visit_.draining() && !owes() && !needs_lease())
       co_return visit_.note_end("the node is stopping");
