@@ -273,8 +273,9 @@ Async<> RedisVisit::finish() {
   const Shield shield(co_await this_fibre());
   registration_ = {};
   visit_.on_drain(nullptr);
-  exchange_.reset();
+  // A fibre that waits for replies ends first.
   co_await drop_lease();
+  exchange_.reset();
   // Where no reply is owed, a client takes it for the answer to what it asks next.
   if (!farewell_.empty() && out_.empty()) {
     (void)co_await write_all(visit_.stream(),
