@@ -38,9 +38,10 @@ class Visit {
   Stream& stream() noexcept { return *stream_; }
   const Peer& peer() const noexcept { return stream_->peer(); }
 
-  // For TLS: takes the stream away to wrap it, and puts what came of it in its place.
-  std::unique_ptr<Stream> take_stream() noexcept { return std::move(stream_); }
-  void set_stream(std::unique_ptr<Stream> stream) noexcept { stream_ = std::move(stream); }
+  // For TLS: gives the stream away to be wrapped, and takes another in its place. Never null.
+  std::unique_ptr<Stream> exchange_stream(std::unique_ptr<Stream> stream) noexcept {
+    return std::exchange(stream_, std::move(stream));
+  }
 
   // Fibres that work for the visit; they end with it.
   Scope& fibres() noexcept { return fibres_; }

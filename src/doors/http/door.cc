@@ -1,5 +1,6 @@
 #include "doors/http/door.h"
 
+#include "doors/encryption.h"
 #include "wire/http/encoder.h"
 
 #include <array>
@@ -21,14 +22,13 @@ class HttpDoor final : public Door {
   DoorName name() const noexcept override { return DoorName::http; }
 
   Async<> serve(Visit& visit) override {
-    if (!visit.peer().local) {
-      if (auto encrypted = co_await start_tls(visit); !encrypted) {
-        co_return visit.note_end(encrypted.error().detail());
-      }
-    }
+    auto beginning = co_await encrypt_at_once(
+        visit, parts_.tls, parts_.loop.after(parts_.limits.request_timeout));
+    if (!beginning) co_return visit.note_end(beginning.error().detail());
     visit.on_drain([&visit] { visit.end("the node is stopping"); });
     http::RequestDecoder decoder(parts_.limits.requests);
-    std::string received;
+    std::string received = std::move(*beginning);
+    visit.counters.bytes_in += received.size();
     for (;;) {
       auto request = co_await read_request(visit, decoder, received);
       if (!request) co_return visit.note_end(request.error().detail());
@@ -38,25 +38,12 @@ class HttpDoor final : public Door {
   }
 
  private:
-  Async<Result<void>> start_tls(Visit& visit) {
-    if (!parts_.tls) {
-      co_return fail(Errc::denied,
-                     "connections from other machines need TLS; set tls.certificate and tls.key");
-    }
-    MERIDIAN_CO_TRY(
-        auto stream,
-        co_await TlsStream::accept(visit.take_stream(),
-                                   parts_.tls->context(),
-                                   {.deadline = parts_.loop.after(parts_.limits.request_timeout)}));
-    visit.set_stream(std::move(stream));
-    co_return Result<void>();
-  }
-
   // Nothing when the client has left between two requests.
   Async<Result<std::optional<http::Request>>> read_request(Visit& visit,
                                                            http::RequestDecoder& decoder,
                                                            std::string& received) {
-    Deadline deadline = parts_.loop.after(parts_.limits.idle_timeout);
+    Deadline deadline = parts_.loop.after(received.empty() ? parts_.limits.idle_timeout
+                                                           : parts_.limits.request_timeout);
     bool promised = false;
     for (;;) {
       while (!received.empty() && !decoder.complete()) {

@@ -1,5 +1,7 @@
 #include "doors/postgres/opening.h"
 
+#include "doors/encryption.h"
+
 #include <array>
 #include <utility>
 
@@ -23,15 +25,12 @@ Async<Result<void>> read_more(Stream& stream, std::string& received, Deadline de
 
 Async<Result<void>> start_tls(
     Visit& visit, const TlsServer& tls, std::string already_read, bool direct, Deadline deadline) {
-  MERIDIAN_CO_TRY(auto stream,
-                  co_await TlsStream::accept(visit.take_stream(),
-                                             tls.context(),
-                                             {.deadline = deadline,
-                                              .already_read = already_read,
-                                              .alpn = protocols(),
-                                              .alpn_required = direct}));
-  visit.set_stream(std::move(stream));
-  co_return Result<void>();
+  co_return co_await encrypt(visit,
+                             tls,
+                             {.deadline = deadline,
+                              .already_read = already_read,
+                              .alpn = protocols(),
+                              .alpn_required = direct});
 }
 
 }  // namespace

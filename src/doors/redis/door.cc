@@ -1,8 +1,8 @@
 #include "doors/redis/door.h"
 
+#include "doors/encryption.h"
 #include "doors/redis/visit.h"
 
-#include <array>
 #include <utility>
 
 namespace meridian {
@@ -17,34 +17,16 @@ class RedisDoor final : public Door {
   DoorName name() const noexcept override { return DoorName::redis; }
 
   Async<> serve(Visit& visit) override {
-    if (auto ready = co_await prepare(visit); !ready) {
-      visit.note_end(ready.error().detail());
-      co_return;
-    }
+    auto received = co_await encrypt_at_once(
+        visit, shared_.parts.tls, shared_.parts.loop.after(shared_.parts.limits.login_timeout));
+    if (!received) co_return visit.note_end(received.error().detail());
     RedisVisit session(shared_, visit);
-    co_await session.run();
+    co_await session.run(std::move(*received));
     if (visit.end_reason().empty()) visit.note_end("ended");
     co_await session.finish();
   }
 
  private:
-  // From another machine a token may come over TLS alone, which begins at once where there is any.
-  Async<Result<void>> prepare(Visit& visit) {
-    if (visit.peer().local) co_return Result<void>();
-    if (!shared_.parts.tls) {
-      co_return fail(Errc::denied,
-                     "connections from other machines need TLS; set tls.certificate and tls.key");
-    }
-    MERIDIAN_CO_TRY(
-        auto stream,
-        co_await TlsStream::accept(
-            visit.take_stream(),
-            shared_.parts.tls->context(),
-            {.deadline = shared_.parts.loop.after(shared_.parts.limits.login_timeout)}));
-    visit.set_stream(std::move(stream));
-    co_return Result<void>();
-  }
-
   RedisDoorShared shared_;
 };
 

@@ -192,7 +192,9 @@ Async<bool> RedisVisit::settle_relay() {
     }
     co_return true;
   }
-  if (exchange_.replies_left() == 0 && !exchange_.failed()) co_return true;
+  // All may have come already, while views were waited for.
+  if (exchange_.replies_left() == 0 && !exchange_.failed() && exchange_.held().empty())
+    co_return true;
   const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.request_timeout);
   std::string text;
   while (exchange_.replies_left() > 0 && !exchange_.failed()) {
@@ -205,6 +207,11 @@ Async<bool> RedisVisit::settle_relay() {
       visit_.note_end("Redis did not answer within request_timeout");
       co_return false;
     }
+  }
+  if (!exchange_.held().empty()) {
+    text.clear();
+    exchange_.take(text);
+    if (!co_await send(text)) co_return false;
   }
   shared_.relay_seconds.observe(shared_.parts.loop.now() - relayed_at_);
   if (exchange_.failed()) {

@@ -48,10 +48,14 @@ RedisVisit::RedisVisit(RedisDoorShared& shared, Visit& visit)
 
 RedisVisit::~RedisVisit() = default;
 
-Async<> RedisVisit::run() {
+Async<> RedisVisit::run(std::string received) {
   visit_.on_drain([this] {
     if (!owes() && !needs_lease()) visit_.end("the node is stopping");
   });
+  if (!received.empty()) {
+    visit_.counters.bytes_in += received.size();
+    if (!co_await take_bytes(received)) co_return;
+  }
   for (;;) {
     if (visit_.draining() && !owes() && !needs_lease())
       co_return visit_.note_end("the node is stopping");
@@ -269,8 +273,9 @@ Async<> RedisVisit::finish() {
   const Shield shield(co_await this_fibre());
   registration_ = {};
   visit_.on_drain(nullptr);
-  exchange_.reset();
+  // A fibre that waits for replies ends first.
   co_await drop_lease();
+  exchange_.reset();
   // Where no reply is owed, a client takes it for the answer to what it asks next.
   if (!farewell_.empty() && out_.empty()) {
     (void)co_await write_all(visit_.stream(),

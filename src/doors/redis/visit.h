@@ -33,8 +33,8 @@ class RedisVisit final : public VisitControl {
   RedisVisit(RedisDoorShared& shared, Visit& visit);
   ~RedisVisit();
 
-  // Serves the visit to its end.
-  Async<> run();
+  // Serves the visit to its end. `received` is what was read of it already.
+  Async<> run(std::string received);
 
   // Says goodbye and lets go of what the visit holds. Must be awaited before it ends.
   Async<> finish();

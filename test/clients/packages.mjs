@@ -1,0 +1,25 @@
+// Packages that script/clients has installed, and what node.py tells the tests about the node.
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const packages = process.env.CLIENT_PACKAGES;
+export const load = createRequire(join(packages, "package.json"));
+
+export const token = (subject) => process.env[`TOKEN_${subject.toUpperCase()}`];
+export const badTokens = Object.entries(JSON.parse(process.env.TOKENS_BAD ?? "{}"));
+export const ca = process.env.NODE_CA;
+
+export const postgresOptions = (subject = "checkout") => ({
+  host: "127.0.0.1",
+  port: Number(process.env.NODE_POSTGRES_PORT),
+  database: "shop",
+  user: subject,
+  password: token(subject),
+});
+
+export const redisOptions = (subject = "checkout") => ({
+  host: "127.0.0.1",
+  port: Number(process.env.NODE_REDIS_PORT),
+  username: "default",
+  password: token(subject),
+});
