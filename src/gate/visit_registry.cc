@@ -15,6 +15,12 @@ WallTime later(WallTime time, Duration duration) {
   return time + std::chrono::floor<std::chrono::microseconds>(duration);
 }
 
+bool finishes_transactions(const VisitRegistry::Visit& visit) {
+  const auto& role = visit.principal->role;
+  return visit.door == DoorName::postgres && role && role->postgres &&
+         role->postgres->expiry == ExpiryPolicy::finish_transaction;
+}
+
 }  // namespace
 
 std::string_view to_string(EndReason reason) noexcept {
@@ -98,7 +104,7 @@ void VisitRegistry::run_step(Entry& entry) {
       }
       return;
     case Step::expire:
-      if (limits_.expiry == ExpiryPolicy::finish_transaction) {
+      if (finishes_transactions(entry.visit)) {
         entry.step = Step::insist;
         schedule(entry, later(expires_at, limits_.expiry_grace));
         tell(entry,

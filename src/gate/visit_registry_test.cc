@@ -67,7 +67,7 @@ class VisitRegistryTest : public ::testing::TestWithParam<std::uint64_t> {
         .issued_at = loop_.wall_now(),
         .expires_at = loop_.wall_now() + std::chrono::floor<std::chrono::microseconds>(lifetime),
         .role_name = "checkout",
-        .role = {},
+        .role = role_,
         .binding = {},
         .claims = {}});
   }
@@ -76,7 +76,12 @@ class VisitRegistryTest : public ::testing::TestWithParam<std::uint64_t> {
                                   Duration lifetime,
                                   Heard& heard) {
     return registry_->add(
-        VisitId(id), DoorName::redis, principal_of(std::move(subject), lifetime), heard);
+        VisitId(id), DoorName::postgres, principal_of(std::move(subject), lifetime), heard);
+  }
+  void let_finish() {
+    auto role = std::make_shared<Role>();
+    role->postgres.emplace().expiry = ExpiryPolicy::finish_transaction;
+    role_ = std::move(role);
   }
   void revoke(std::string subject, std::string reason = "") {
     Revocation revocation;
@@ -92,6 +97,7 @@ class VisitRegistryTest : public ::testing::TestWithParam<std::uint64_t> {
   Metrics metrics_;
   Revocations revocations_{100, seconds(30), metrics_};
   std::optional<VisitRegistry> registry_;
+  std::shared_ptr<const Role> role_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Seeds, VisitRegistryTest, ::testing::Range<std::uint64_t>(0, 10));
@@ -108,7 +114,8 @@ TEST_P(VisitRegistryTest, AVisitEndsWhenItsTokenExpires) {
 }
 
 TEST_P(VisitRegistryTest, AnOpenTransactionMayBeFinished) {
-  start({.expiry = ExpiryPolicy::finish_transaction, .expiry_grace = seconds(20)});
+  start({.expiry_grace = seconds(20)});
+  let_finish();
   Heard heard(loop_);
   const auto registration = add(1, "alice", minutes(5), heard);
   pass(minutes(10));
@@ -184,7 +191,8 @@ TEST_P(VisitRegistryTest, ARevocationJustBeforeTheVisitBeganIsNotMissed) {
 }
 
 TEST_P(VisitRegistryTest, AnUrgentEndOverridesTheOneAfterTheTransaction) {
-  start({.expiry = ExpiryPolicy::finish_transaction, .expiry_grace = minutes(10)});
+  start({.expiry_grace = minutes(10)});
+  let_finish();
   Heard heard(loop_);
   const auto registration = add(1, "alice", minutes(1), heard);
   pass(seconds(61));
