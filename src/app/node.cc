@@ -40,7 +40,8 @@ Node::Node(EpollLoop& loop, config::Config config, NodeOptions options)
       options_(std::move(options)),
       visit_counts_(metrics_),
       login_limiter_(
-          {.failures_per_minute = static_cast<double>(config_->limits.failed_logins_per_minute)}),
+          {.failures_per_minute = static_cast<double>(config_->limits.failed_logins_per_minute),
+           .failures_burst = static_cast<double>(config_->limits.failed_logins_per_minute)}),
       cancel_limiter_(cancel_limits),
       views_(std::make_shared<const ViewSet>()),
       catalog_(std::make_shared<const ReadOnlyCatalog>()),

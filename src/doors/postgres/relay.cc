@@ -23,8 +23,11 @@ Relay::Relay(PostgresDoorShared& shared,
       principal_(std::move(principal)),
       pool_(std::move(pool)),
       settings_(std::move(settings)),
+      active_at_(shared.parts.loop.now()),
       request_(visit.request()),
       cancelled_(visit.loop()),
+      running_(visit.loop()),
+      answered_(visit.loop()),
       set_up_(visit.loop()),
       server_side_(visit.loop()) {
   const auto& facts = shared_.timeline.get();
@@ -54,6 +57,9 @@ Async<Result<void>> Relay::attach() {
   conversation_.injected_query();
   stamped_ = true;
   server_side_.spawn(read_backend());
+  if (principal_->role->postgres->statement_timeout != Duration::zero()) {
+    server_side_.spawn(guard_statements());
+  }
   co_return Result<void>();
 }
 
