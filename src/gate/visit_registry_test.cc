@@ -31,6 +31,7 @@ class Heard final : public VisitControl {
   void expiring(Duration left) override {
     add("expiring in " + std::to_string(std::chrono::round<seconds>(left).count()));
   }
+  void renewed(PrincipalPointer principal) override { add("renewed as " + principal->role->name); }
 
   std::vector<std::string> lines;
   std::string text;
@@ -199,6 +200,33 @@ TEST_P(VisitRegistryTest, AnUrgentEndOverridesTheOneAfterTheTransaction) {
   revoke("alice");
   pass(hours(1));
   EXPECT_EQ(heard.lines, (Lines{"30: expiring in 30", "60: end expired later", "61: end revoked"}));
+}
+
+TEST_P(VisitRegistryTest, AChangedPolicyEndsWhoHasNoRoleAnyMore) {
+  start();
+  VisitCounts counts(metrics_);
+  const std::string issuers[]{"corp"};
+  RoleConfig role{
+      .name = "checkout",
+      .bindings = {{.issuer = "corp", .subject = "alice", .claims = {}, .review_by = {}}},
+      .postgres = PostgresConfig{.databases = {"shop"}},
+      .redis = {}};
+  Heard alice(loop_);
+  Heard bob(loop_);
+  const auto first = add(1, "alice", hours(1), alice);
+  const auto second = add(2, "bob", hours(1), bob);
+  auto policy = Policy::compile({&role, 1}, issuers, counts);
+  ASSERT_TRUE(policy);
+  registry_->check_policy(**policy);
+  EXPECT_EQ(alice.lines, (Lines{"0: renewed as checkout"}));
+  EXPECT_EQ(bob.lines, (Lines{"0: end unbound"}));
+
+  // The way in is gone.
+  role.postgres.reset();
+  policy = Policy::compile({&role, 1}, issuers, counts);
+  ASSERT_TRUE(policy);
+  registry_->check_policy(**policy);
+  EXPECT_EQ(alice.lines, (Lines{"0: renewed as checkout", "0: end unbound"}));
 }
 
 TEST_P(VisitRegistryTest, AnOperatorEndsAVisitByItsId) {

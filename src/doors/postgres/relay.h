@@ -98,6 +98,7 @@ class Relay final : public VisitControl {
   Async<Result<void>> attach();
   void end(Ending ending) override;
   void expiring(Duration left) override;
+  void renewed(PrincipalPointer principal) override;
   void leave_when_at_rest();
   bool idle_at_rest() const noexcept;
   void say(const Error& error);

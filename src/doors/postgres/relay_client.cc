@@ -100,6 +100,7 @@ Async<bool> Relay::take_client_bytes(std::string_view bytes) {
 Relay::Step Relay::take_message(std::string_view& input) {
   if (!backend_) {
     if (static_cast<FrontendType>(input.front()) == FrontendType::terminate) {
+      farewell_.clear();
       visit_.note_end("the client said goodbye");
       return Step::leave;
     }
@@ -231,6 +232,7 @@ Relay::Step Relay::take_whole(FrontendType type, std::string_view message) {
       break;
     }
     case FrontendType::terminate:
+      farewell_.clear();
       visit_.note_end("the client said goodbye");
       return Step::leave;
     case FrontendType::password:

@@ -282,6 +282,10 @@ void RedisVisit::end(Ending ending) {
 // The protocol has no way to say something unasked that every client understands.
 void RedisVisit::expiring(Duration /*left*/) {}
 
+void RedisVisit::renewed(PrincipalPointer principal) {
+  principal_ = std::move(principal);
+}
+
 Async<> RedisVisit::finish() {
   const Shield shield(co_await this_fibre());
   registration_ = {};

@@ -134,6 +134,7 @@ class RedisVisit final : public VisitControl {
 
   void end(Ending ending) override;
   void expiring(Duration left) override;
+  void renewed(PrincipalPointer principal) override;
 
   RedisDoorShared& shared_;
   Visit& visit_;
