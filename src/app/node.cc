@@ -40,7 +40,8 @@ Node::Node(EpollLoop& loop, config::Config config, NodeOptions options)
       options_(std::move(options)),
       visit_counts_(metrics_),
       login_limiter_(
-          {.failures_per_minute = static_cast<double>(config_->limits.failed_logins_per_minute)}),
+          {.failures_per_minute = static_cast<double>(config_->limits.failed_logins_per_minute),
+           .failures_burst = static_cast<double>(config_->limits.failed_logins_per_minute)}),
       cancel_limiter_(cancel_limits),
       views_(std::make_shared<const ViewSet>()),
       catalog_(std::make_shared<const ReadOnlyCatalog>()),
@@ -383,9 +384,6 @@ Result<std::string> Node::reload() {
   if (!options_.read_config)
     return fail(Errc::invalid, "there is no configuration file to read again");
   MERIDIAN_TRY(config::Config fresh, options_.read_config());
-  if (tls_) {
-    MERIDIAN_CHECK(tls_->reload());
-  }
   std::string said;
   const auto changes = config::changes_between(*config_, fresh);
   for (const config::Change& change : changes)
@@ -397,6 +395,9 @@ Result<std::string> Node::reload() {
     names.push_back(issuer.name);
   MERIDIAN_TRY(auto policy, Policy::compile(told.roles, names, visit_counts_));
   MERIDIAN_TRY(auto exchange, ExchangePolicy::compile(told.exchange, names));
+  if (tls_) {
+    MERIDIAN_CHECK(tls_->reload());
+  }
   // From here on nothing fails: all of it is taken over, or none.
   set_log_level(fresh.log.level);
   policy_->publish(std::move(policy));
@@ -410,6 +411,10 @@ Result<std::string> Node::reload() {
   next.exchange = fresh.exchange;
   config_ = std::make_shared<const config::Config>(next);
   timeline_->reload(std::move(next));
+  for (const auto& thread : workers_) {
+    Worker* const worker = thread->worker.get();
+    worker->loop().submit([worker] { worker->check_policy(); });
+  }
   log_info("config", "read again", {{"changes", changes.size()}});
   return said.empty() ? "nothing has changed\n" : said;
 }

@@ -428,11 +428,14 @@ Async<Result<std::string>> TimelineService::revoke(Revocation revocation,
   };
   const std::string until = revocation.until ? to_rfc3339(*revocation.until) : std::string();
   const std::string expires = to_rfc3339(revocation.expires_at);
+  // By our clock, which also says when our own tokens were issued.
+  const std::string revoked = to_rfc3339(loop_.wall_now());
   MERIDIAN_CO_TRY(const Rows rows,
                   co_await session->query("INSERT INTO meridian.revocations (issuer, subject, "
                                           "token_id, role, reason, revoked_by, until,"
-                                          " expires_at) VALUES ($1, $2, $3, $4, $5, $6, "
-                                          "$7::timestamptz, $8::timestamptz) RETURNING id",
+                                          " expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, "
+                                          "$6, $7::timestamptz, $8::timestamptz, "
+                                          "$9::timestamptz) RETURNING id",
                                           {optional(revocation.issuer),
                                            optional(revocation.subject),
                                            optional(revocation.token_id),
@@ -440,7 +443,8 @@ Async<Result<std::string>> TimelineService::revoke(Revocation revocation,
                                            Parameter(revocation.reason),
                                            Parameter(by),
                                            optional(until),
-                                           Parameter(expires)},
+                                           Parameter(expires),
+                                           Parameter(revoked)},
                                           deadline));
   co_return std::string(rows.text(0, 0));
 }

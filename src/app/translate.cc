@@ -33,7 +33,10 @@ RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
         .databases = role.postgres.databases,
         .visits_max = role.postgres.visits_max,
         .statement_timeout = role.postgres.statement_timeout.value_or(Duration::zero()),
-        .read_only = role.postgres.read_only};
+        .read_only = role.postgres.read_only,
+        .expiry = role.postgres.expiry == config::Expiry::finish_transaction
+                      ? ExpiryPolicy::finish_transaction
+                      : ExpiryPolicy::end};
   }
   if (!role.redis.read.empty() || !role.redis.write.empty() || !role.redis.forget.empty() ||
       !role.redis.commands.empty()) {
@@ -83,21 +86,21 @@ GateConfig to_gate_config(const config::Config& config,
                                       .claims = to_conditions(binding.claims),
                                       .new_subject = binding.as});
   }
-  const bool finishes = std::ranges::any_of(config.roles, [](const auto& role) {
-    return role.second.postgres.expiry == config::Expiry::finish_transaction;
-  });
-  told.visits.expiry = finishes ? ExpiryPolicy::finish_transaction : ExpiryPolicy::end;
   return told;
 }
 
 std::map<std::string, PoolOptions> to_pool_options(const config::Config& config) {
   std::map<std::string, PoolOptions> options;
   for (const auto& [name, role] : config.roles) {
-    options.emplace(name,
-                    PoolOptions{.backends_max = role.postgres.backends_max,
-                                .backends_min = role.postgres.backends_min,
-                                .queue_timeout = role.postgres.queue_timeout,
-                                .backend_age_max = role.postgres.backend_age_max});
+    options.emplace(
+        name,
+        PoolOptions{.backends_max = role.postgres.backends_max,
+                    .backends_min = role.postgres.backends_min,
+                    .queue_timeout = role.postgres.queue_timeout,
+                    .backend_age_max = role.postgres.backend_age_max,
+                    .session = {.statement_timeout =
+                                    role.postgres.statement_timeout.value_or(Duration::zero()),
+                                .read_only = role.postgres.read_only}});
   }
   return options;
 }

@@ -64,6 +64,8 @@ class Worker {
 
   // The schema has changed: plans may be wrong.
   void renew_reader() { reader_.reset(); }
+  // Another policy was published.
+  void check_policy() { registry_.check_policy(*shared_.policy.get()); }
   // Redis is another process now.
   void renew_links() { links_.renew(); }
 

@@ -57,11 +57,17 @@ struct BindingConfig {
   AfterReview after_review = AfterReview::warn;
 };
 
+enum class ExpiryPolicy : std::uint8_t {
+  end,                 // A visit ends when its token expires.
+  finish_transaction,  // It ends with its open transaction, at most `expiry_grace` later.
+};
+
 struct PostgresConfig {
   std::vector<std::string> databases;
   std::uint32_t visits_max = 200;  // On this node.
   Duration statement_timeout = std::chrono::seconds(60);
   bool read_only = false;
+  ExpiryPolicy expiry = ExpiryPolicy::end;
 };
 
 struct RedisConfig {
@@ -87,13 +93,7 @@ struct LoginLimits {
   std::size_t addresses_max = 65'536;  // Remembered at a time; beyond it the oldest are forgotten.
 };
 
-enum class ExpiryPolicy : std::uint8_t {
-  end,                 // A visit ends when its token expires.
-  finish_transaction,  // It ends with its open transaction, at most `expiry_grace` later.
-};
-
 struct VisitLimits {
-  ExpiryPolicy expiry = ExpiryPolicy::end;
   Duration expiry_notice = std::chrono::seconds(30);  // A visit is told this long before.
   Duration expiry_grace = std::chrono::seconds(30);
 };

@@ -125,6 +125,7 @@ Result<PrincipalPointer> Gate::bind(const VerifiedToken& token, std::string_view
                                                      .subject = token.subject,
                                                      .token_id = token.token_id,
                                                      .issued_at = token.issued_at,
+                                                     .same_clock = token.same_clock,
                                                      .expires_at = token.valid_until,
                                                      .role_name = bound.role->name,
                                                      .role = bound.role,

@@ -77,7 +77,7 @@ NameRules::NameRules(std::string_view what, const std::vector<std::string>& name
 
 Decision NameRules::decide(std::string_view resource) const noexcept {
   for (const auto& [name, text] : rules_) {
-    if (name == resource) return {.allowed = true, .rule = text};
+    if (name == "*" || name == resource) return {.allowed = true, .rule = text};
   }
   return {.allowed = false, .rule = denial_};
 }

@@ -57,7 +57,7 @@ class PatternRules {
   std::string denial_;
 };
 
-// A list of names of which one must be the resource.
+// A list of names of which one must be the resource; "*" stands for every name.
 class NameRules {
  public:
   NameRules() = default;
@@ -75,6 +75,7 @@ struct PostgresPermissions {
   std::uint32_t visits_max = 0;
   Duration statement_timeout{};
   bool read_only = false;
+  ExpiryPolicy expiry = ExpiryPolicy::end;
 };
 
 struct RedisPermissions {

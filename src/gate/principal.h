@@ -17,6 +17,7 @@ struct Principal {
   std::string subject;     // sub
   std::string token_id;    // jti, or the hex of the token's hash.
   std::optional<WallTime> issued_at;
+  bool same_clock = false;  // As in VerifiedToken.
   WallTime expires_at;  // When this node stops to honour the token: its expiry and the clock skew.
   std::string role_name;
   std::shared_ptr<const Role> role;
@@ -31,7 +32,8 @@ inline RevocationSubject subject_of(const Principal& principal) noexcept {
           .subject = principal.subject,
           .token_id = principal.token_id,
           .role = principal.role_name,
-          .issued_at = principal.issued_at};
+          .issued_at = principal.issued_at,
+          .same_clock = principal.same_clock};
 }
 
 // A token that has no role yet.
@@ -41,7 +43,8 @@ inline RevocationSubject subject_of(const VerifiedToken& token) noexcept {
           .subject = token.subject,
           .token_id = token.token_id,
           .role = {},
-          .issued_at = token.issued_at};
+          .issued_at = token.issued_at,
+          .same_clock = token.same_clock};
 }
 
 using PrincipalPointer = std::shared_ptr<const Principal>;

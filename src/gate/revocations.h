@@ -50,6 +50,7 @@ struct RevocationSubject {
   std::string_view token_id;
   std::string_view role;  // Empty before it is known.
   std::optional<WallTime> issued_at;
+  bool same_clock = false;  // The issuer's clock is the one that dates revocations.
 };
 
 // All revocations of a time. Never changes.

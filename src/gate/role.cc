@@ -43,7 +43,8 @@ Result<PostgresPermissions> compile_postgres(const std::string& role,
       .databases = NameRules(fmt::format("role \"{}\", postgres connect", role), config.databases),
       .visits_max = config.visits_max,
       .statement_timeout = config.statement_timeout,
-      .read_only = config.read_only};
+      .read_only = config.read_only,
+      .expiry = config.expiry};
 }
 
 Result<RedisPermissions> compile_redis(const std::string& role, const RedisConfig& config) {

@@ -94,6 +94,7 @@ VerifiedTokenPointer make_token(const TrustedIssuer& issuer,
                     .issued_at = claims.issued_at,
                     .expires_at = claims.expires_at,
                     .valid_until = valid_until,
+                    .same_clock = issuer.same_clock,
                     .claims = std::move(claims.all)});
 }
 

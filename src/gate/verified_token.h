@@ -19,6 +19,7 @@ struct VerifiedToken {
   std::optional<WallTime> issued_at;  // iat
   WallTime expires_at;                // exp
   WallTime valid_until;               // exp and the clock skew: from here on this node refuses it.
+  bool same_clock = false;            // Issued by the clock that judges it: this node's own.
   std::shared_ptr<const json::Value> claims;
 };
 

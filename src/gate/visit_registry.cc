@@ -15,6 +15,12 @@ WallTime later(WallTime time, Duration duration) {
   return time + std::chrono::floor<std::chrono::microseconds>(duration);
 }
 
+bool finishes_transactions(const VisitRegistry::Visit& visit) {
+  const auto& role = visit.principal->role;
+  return visit.door == DoorName::postgres && role && role->postgres &&
+         role->postgres->expiry == ExpiryPolicy::finish_transaction;
+}
+
 }  // namespace
 
 std::string_view to_string(EndReason reason) noexcept {
@@ -23,6 +29,8 @@ std::string_view to_string(EndReason reason) noexcept {
       return "expired";
     case EndReason::revoked:
       return "revoked";
+    case EndReason::unbound:
+      return "unbound";
     case EndReason::operator_request:
       return "operator_request";
   }
@@ -98,7 +106,7 @@ void VisitRegistry::run_step(Entry& entry) {
       }
       return;
     case Step::expire:
-      if (limits_.expiry == ExpiryPolicy::finish_transaction) {
+      if (finishes_transactions(entry.visit)) {
         entry.step = Step::insist;
         schedule(entry, later(expires_at, limits_.expiry_grace));
         tell(entry,
@@ -154,6 +162,38 @@ void VisitRegistry::check_revocations() {
   const WallTime now = loop_.wall_now();
   for (auto& [id, entry] : visits_)
     check_revocation(entry, now);
+}
+
+void VisitRegistry::check_policy(const Policy& policy) {
+  const WallTime now = loop_.wall_now();
+  for (auto& [id, entry] : visits_) {
+    const Principal& known = *entry.visit.principal;
+    const VerifiedToken token{.issuer = known.issuer,
+                              .issuer_url = known.issuer_url,
+                              .subject = known.subject,
+                              .token_id = known.token_id,
+                              .issued_at = known.issued_at,
+                              .expires_at = known.expires_at,
+                              .valid_until = known.expires_at,
+                              .same_clock = known.same_clock,
+                              .claims = known.claims};
+    auto bound = policy.bind(token, known.role_name, now);
+    const bool way_in =
+        bound && (entry.visit.door == DoorName::postgres ? bound->role->postgres.has_value()
+                                                         : bound->role->redis.has_value());
+    if (!way_in) {
+      tell(entry,
+           {.reason = EndReason::unbound,
+            .after_transaction = false,
+            .text = "the configuration was changed, and this session no longer has its role"});
+      continue;
+    }
+    auto fresh = std::make_shared<Principal>(known);
+    fresh->role = std::move(bound->role);
+    fresh->binding = std::move(bound->binding);
+    entry.visit.principal = fresh;
+    if (!entry.ended) entry.control.renewed(std::move(fresh));
+  }
 }
 
 bool VisitRegistry::end(VisitId id, Ending ending) {

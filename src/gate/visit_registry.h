@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "gate/config.h"
 #include "gate/permissions.h"
+#include "gate/policy.h"
 #include "gate/principal.h"
 #include "gate/revocations.h"
 #include "runtime/event.h"
@@ -24,7 +25,7 @@
 
 namespace meridian {
 
-enum class EndReason : std::uint8_t { expired, revoked, operator_request };
+enum class EndReason : std::uint8_t { expired, revoked, unbound, operator_request };
 std::string_view to_string(EndReason reason) noexcept;
 
 // Why and how a visit is to end.
@@ -43,6 +44,9 @@ class VisitControl {
 
   // The token expires after this time: warn the client where the protocol can.
   virtual void expiring(Duration left) = 0;
+
+  // The policy has changed, and the same identity has this role by it from now on.
+  virtual void renewed(PrincipalPointer principal) = 0;
 
  protected:
   ~VisitControl() = default;
@@ -67,6 +71,10 @@ class VisitRegistry {
 
   // Ends what is revoked now.
   void check_revocations();
+
+  // Ends what no longer has its role, or a way in through its door; gives the others the role of
+  // now.
+  void check_policy(const Policy& policy);
 
   // False when there is no such visit on this loop.
   bool end(VisitId id, Ending ending);

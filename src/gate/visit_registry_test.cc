@@ -31,6 +31,7 @@ class Heard final : public VisitControl {
   void expiring(Duration left) override {
     add("expiring in " + std::to_string(std::chrono::round<seconds>(left).count()));
   }
+  void renewed(PrincipalPointer principal) override { add("renewed as " + principal->role->name); }
 
   std::vector<std::string> lines;
   std::string text;
@@ -67,7 +68,7 @@ class VisitRegistryTest : public ::testing::TestWithParam<std::uint64_t> {
         .issued_at = loop_.wall_now(),
         .expires_at = loop_.wall_now() + std::chrono::floor<std::chrono::microseconds>(lifetime),
         .role_name = "checkout",
-        .role = {},
+        .role = role_,
         .binding = {},
         .claims = {}});
   }
@@ -76,7 +77,12 @@ class VisitRegistryTest : public ::testing::TestWithParam<std::uint64_t> {
                                   Duration lifetime,
                                   Heard& heard) {
     return registry_->add(
-        VisitId(id), DoorName::redis, principal_of(std::move(subject), lifetime), heard);
+        VisitId(id), DoorName::postgres, principal_of(std::move(subject), lifetime), heard);
+  }
+  void let_finish() {
+    auto role = std::make_shared<Role>();
+    role->postgres.emplace().expiry = ExpiryPolicy::finish_transaction;
+    role_ = std::move(role);
   }
   void revoke(std::string subject, std::string reason = "") {
     Revocation revocation;
@@ -92,6 +98,7 @@ class VisitRegistryTest : public ::testing::TestWithParam<std::uint64_t> {
   Metrics metrics_;
   Revocations revocations_{100, seconds(30), metrics_};
   std::optional<VisitRegistry> registry_;
+  std::shared_ptr<const Role> role_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Seeds, VisitRegistryTest, ::testing::Range<std::uint64_t>(0, 10));
@@ -108,7 +115,8 @@ TEST_P(VisitRegistryTest, AVisitEndsWhenItsTokenExpires) {
 }
 
 TEST_P(VisitRegistryTest, AnOpenTransactionMayBeFinished) {
-  start({.expiry = ExpiryPolicy::finish_transaction, .expiry_grace = seconds(20)});
+  start({.expiry_grace = seconds(20)});
+  let_finish();
   Heard heard(loop_);
   const auto registration = add(1, "alice", minutes(5), heard);
   pass(minutes(10));
@@ -184,13 +192,41 @@ TEST_P(VisitRegistryTest, ARevocationJustBeforeTheVisitBeganIsNotMissed) {
 }
 
 TEST_P(VisitRegistryTest, AnUrgentEndOverridesTheOneAfterTheTransaction) {
-  start({.expiry = ExpiryPolicy::finish_transaction, .expiry_grace = minutes(10)});
+  start({.expiry_grace = minutes(10)});
+  let_finish();
   Heard heard(loop_);
   const auto registration = add(1, "alice", minutes(1), heard);
   pass(seconds(61));
   revoke("alice");
   pass(hours(1));
   EXPECT_EQ(heard.lines, (Lines{"30: expiring in 30", "60: end expired later", "61: end revoked"}));
+}
+
+TEST_P(VisitRegistryTest, AChangedPolicyEndsWhoHasNoRoleAnyMore) {
+  start();
+  VisitCounts counts(metrics_);
+  const std::string issuers[]{"corp"};
+  RoleConfig role{
+      .name = "checkout",
+      .bindings = {{.issuer = "corp", .subject = "alice", .claims = {}, .review_by = {}}},
+      .postgres = PostgresConfig{.databases = {"shop"}},
+      .redis = {}};
+  Heard alice(loop_);
+  Heard bob(loop_);
+  const auto first = add(1, "alice", hours(1), alice);
+  const auto second = add(2, "bob", hours(1), bob);
+  auto policy = Policy::compile({&role, 1}, issuers, counts);
+  ASSERT_TRUE(policy);
+  registry_->check_policy(**policy);
+  EXPECT_EQ(alice.lines, (Lines{"0: renewed as checkout"}));
+  EXPECT_EQ(bob.lines, (Lines{"0: end unbound"}));
+
+  // The way in is gone.
+  role.postgres.reset();
+  policy = Policy::compile({&role, 1}, issuers, counts);
+  ASSERT_TRUE(policy);
+  registry_->check_policy(**policy);
+  EXPECT_EQ(alice.lines, (Lines{"0: renewed as checkout", "0: end unbound"}));
 }
 
 TEST_P(VisitRegistryTest, AnOperatorEndsAVisitByItsId) {

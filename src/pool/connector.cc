@@ -7,6 +7,7 @@
 #include <array>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace meridian {
 namespace {
@@ -183,16 +184,26 @@ Async<Result<Connector::Connected>> Connector::connect(EpollLoop& loop, Deadline
 Async<Result<std::unique_ptr<Backend>>> Connector::open(EpollLoop& loop,
                                                         std::string role,
                                                         std::string database,
+                                                        SessionDefaults defaults,
                                                         Deadline deadline) {
   MERIDIAN_CO_TRY(Secret password, password_of_(role));
   MERIDIAN_CO_TRY(Connected connected, co_await connect(loop, deadline));
   Login login(*connected.stream, deadline);
   std::string startup;
-  const std::array<postgres::Parameter, 4> parameters{
-      postgres::Parameter{.name = "user", .value = role},
-      postgres::Parameter{.name = "database", .value = database},
-      postgres::Parameter{.name = "application_name", .value = "meridian"},
-      postgres::Parameter{.name = "client_encoding", .value = "UTF8"}};
+  std::vector<postgres::Parameter> parameters{{.name = "user", .value = role},
+                                              {.name = "database", .value = database},
+                                              {.name = "application_name", .value = "meridian"},
+                                              {.name = "client_encoding", .value = "UTF8"}};
+  std::string timeout;
+  if (defaults.statement_timeout != Duration::zero()) {
+    const auto millis =
+        std::chrono::ceil<std::chrono::milliseconds>(defaults.statement_timeout).count();
+    timeout = std::to_string(millis);
+    parameters.push_back({.name = "statement_timeout", .value = timeout});
+  }
+  if (defaults.read_only) {
+    parameters.push_back({.name = "default_transaction_read_only", .value = "on"});
+  }
   postgres::append_startup(startup, postgres::version_3_0, parameters);
   MERIDIAN_CO_CHECK(co_await login.send(std::move(startup)));
   MERIDIAN_CO_CHECK(co_await authenticate(login, loop.random(), std::move(password)));

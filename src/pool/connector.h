@@ -27,6 +27,14 @@ struct ServerOptions {
   std::string tls_name;  // Verified against the certificate.
 };
 
+// What every session of a role begins with, and returns to when it is reset.
+struct SessionDefaults {
+  Duration statement_timeout{};  // Zero: none of ours.
+  bool read_only = false;
+
+  friend bool operator==(const SessionDefaults&, const SessionDefaults&) = default;
+};
+
 class Connector {
  public:
   static constexpr std::size_t login_bytes_max = 64 * 1024;  // Of everything that the server says.
@@ -43,6 +51,7 @@ class Connector {
   Async<Result<std::unique_ptr<Backend>>> open(EpollLoop& loop,
                                                std::string role,
                                                std::string database,
+                                               SessionDefaults defaults,
                                                Deadline deadline);
 
   // Asks the server to cancel what the backend is doing; returns when the server has closed that

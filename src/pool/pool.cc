@@ -83,8 +83,9 @@ Async<Result<std::unique_ptr<Backend>>> Pool::take(EpollLoop& loop, Deadline dea
 
 // Requires that the new backend has been counted.
 Async<Result<std::unique_ptr<Backend>>> Pool::open(EpollLoop& loop, Deadline deadline) {
+  // Before the defaults: where they change meanwhile, the backend is of before.
   const std::uint64_t generation = generation_.load(std::memory_order_relaxed);
-  auto backend = co_await connector_.open(loop, role_, database_, deadline);
+  auto backend = co_await connector_.open(loop, role_, database_, options().session, deadline);
   if (!backend) {
     one_less();
     co_return backend;
@@ -100,22 +101,23 @@ Async<Result<std::unique_ptr<Backend>>> Pool::open(EpollLoop& loop, Deadline dea
 
 Async<Result<std::unique_ptr<Backend>>> Pool::queue(EpollLoop& loop, Deadline deadline) {
   auto waiter = std::make_shared<Waiter>(loop);
+  const PoolOptions options = this->options();
   const auto refuse = [&](std::string_view why) {
     refused_.fetch_add(1, std::memory_order_relaxed);
     return fail(Errc::exhausted,
-                "all " + std::to_string(options_.backends_max) + " backends of role " +
+                "all " + std::to_string(options.backends_max) + " backends of role " +
                     quote(role_) + " in database " + quote(database_) + " are in use " +
                     "(backends_max) and " + std::string(why));
   };
   {
     const std::lock_guard lock(mutex_);
-    if (waiters_.size() >= options_.queue_max) {
-      co_return refuse(std::to_string(options_.queue_max) + " visits wait already (queue_max)");
+    if (waiters_.size() >= options.queue_max) {
+      co_return refuse(std::to_string(options.queue_max) + " visits wait already (queue_max)");
     }
     waiters_.push_back(waiter);
     waiting_gauge_.add(1);
   }
-  const Deadline patience = earlier(deadline, loop.after(options_.queue_timeout));
+  const Deadline patience = earlier(deadline, loop.after(options.queue_timeout));
   const Wake wake = co_await waiter->done.wait(patience);
   waiting_gauge_.add(-1);
   if (wake != Wake::ready) {
@@ -132,7 +134,7 @@ Async<Result<std::unique_ptr<Backend>>> Pool::queue(EpollLoop& loop, Deadline de
     if (late_place) one_less();
     if (wake == Wake::cancelled)
       co_return fail(Errc::cancelled, "cancelled while waiting for a backend");
-    co_return refuse("none became free within " + to_text(options_.queue_timeout) +
+    co_return refuse("none became free within " + to_text(options.queue_timeout) +
                      " (queue_timeout)");
   }
   if (waiter->backend) {
@@ -185,7 +187,7 @@ void Pool::discard(std::unique_ptr<Backend> backend) {
 
 Async<> Pool::give_back(EpollLoop& loop, std::unique_ptr<Backend> backend) {
   const bool old = backend->generation != generation_.load(std::memory_order_relaxed) ||
-                   loop.now() - backend->opened_at() > options_.backend_age_max;
+                   loop.now() - backend->opened_at() > options().backend_age_max;
   if (!old) {
     auto clean = co_await reset(loop, *backend);
     if (clean) {
@@ -204,7 +206,7 @@ Async<> Pool::give_back(EpollLoop& loop, std::unique_ptr<Backend> backend) {
 // DISCARD ALL cannot run in a transaction, so one is ended first; outside of one that is a warning.
 Async<Result<void>> Pool::reset(EpollLoop& loop, Backend& backend) {
   static const postgres::FramingRules rules(postgres::Sender::backend);
-  const Deadline deadline = loop.after(options_.reset_timeout);
+  const Deadline deadline = loop.after(options().reset_timeout);
   std::string request;
   postgres::append_query(request, "ROLLBACK");
   postgres::append_query(request, "DISCARD ALL");
@@ -305,6 +307,20 @@ Async<> Pool::tend(EpollLoop& loop) {
     (*backend)->leave_loop();
     hand_on(std::move(*backend));
   }
+}
+
+PoolOptions Pool::options() const {
+  const std::lock_guard lock(mutex_);
+  return options_;
+}
+
+void Pool::set_options(const PoolOptions& options) {
+  const std::lock_guard lock(mutex_);
+  const bool renewed = options_.session != options.session;
+  options_ = options;
+  if (!renewed) return;
+  login_settings_ = nullptr;  // They are reported by the next backend that is opened.
+  renew();
 }
 
 Pool::Status Pool::status() const {

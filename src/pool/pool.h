@@ -33,6 +33,9 @@ struct PoolOptions {
   Duration backend_age_max = std::chrono::hours(1);
   Duration idle_max = std::chrono::minutes(10);
   Duration reset_timeout = std::chrono::seconds(5);
+  SessionDefaults session{};
+
+  friend bool operator==(const PoolOptions&, const PoolOptions&) = default;
 };
 
 class Pool {
@@ -76,7 +79,10 @@ class Pool {
     std::size_t waiting = 0;
   };
   Status status() const;
-  const PoolOptions& options() const noexcept { return options_; }
+  PoolOptions options() const;
+
+  // Counts from now on; backends that began with other defaults are closed as they come back.
+  void set_options(const PoolOptions& options);
 
   // Closes the idle ones. Those in use are closed as they come back; later takes are refused.
   void close();
@@ -90,15 +96,15 @@ class Pool {
   Async<Result<void>> reset(EpollLoop& loop, Backend& backend);
   void hand_on(std::unique_ptr<Backend> backend);
   void one_less();
-  bool stale(const Backend& backend, Time now) const noexcept;
+  bool stale(const Backend& backend, Time now) const noexcept;  // Under the lock.
 
   const std::string role_;
   const std::string database_;
   Connector& connector_;
-  const PoolOptions options_;
   std::atomic<std::uint64_t> generation_{0};
 
   mutable std::mutex mutex_;
+  PoolOptions options_;
   struct Idle {
     std::unique_ptr<Backend> backend;
     Time since;

@@ -5,6 +5,10 @@ namespace meridian {
 void PoolSet::set_options(std::map<std::string, PoolOptions> by_role) {
   const std::lock_guard lock(mutex_);
   options_ = std::move(by_role);
+  for (const auto& [key, pool] : pools_) {
+    const auto options = options_.find(key.first);
+    pool->set_options(options == options_.end() ? PoolOptions() : options->second);
+  }
 }
 
 Result<std::shared_ptr<Pool>> PoolSet::find(const std::string& role, const std::string& database) {

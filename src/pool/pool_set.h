@@ -22,7 +22,7 @@ class PoolSet {
 
   PoolSet(Connector& connector, Metrics& metrics) : connector_(connector), metrics_(metrics) {}
 
-  // Of roles that are not named, and of pools that are made from now on.
+  // Of pools that stand, and of those that are made from now on.
   void set_options(std::map<std::string, PoolOptions> by_role);
 
   // Errors: exhausted (pools_max).

@@ -36,8 +36,10 @@ struct PostgresDoorLimits {
   Duration login_timeout = std::chrono::seconds(5);
   Duration farewell_timeout = std::chrono::seconds(1);  // For the last message to a slow client.
   Duration cancel_timeout = std::chrono::seconds(5);
-  std::uint32_t request_bytes_max = 64 << 20;  // Of any one message of a client.
-  std::size_t pending_bytes_max = 16 << 20;    // Of a message that has to be looked at whole.
+  std::size_t pending_bytes_max = 16 << 20;  // Of a message that has to be looked at whole.
+  std::size_t request_bytes_max = 64 << 20;  // Of a message of the client.
+  std::size_t pipelined_max = 128;           // Statements that one visit may have under way.
+  Duration idle_timeout{};                   // Without a request; zero: as long as it likes.
 };
 
 struct PostgresDoorParts {

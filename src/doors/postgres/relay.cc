@@ -23,8 +23,11 @@ Relay::Relay(PostgresDoorShared& shared,
       principal_(std::move(principal)),
       pool_(std::move(pool)),
       settings_(std::move(settings)),
+      active_at_(shared.parts.loop.now()),
       request_(visit.request()),
       cancelled_(visit.loop()),
+      running_(visit.loop()),
+      answered_(visit.loop()),
       set_up_(visit.loop()),
       server_side_(visit.loop()) {
   const auto& facts = shared_.timeline.get();
@@ -54,6 +57,7 @@ Async<Result<void>> Relay::attach() {
   conversation_.injected_query();
   stamped_ = true;
   server_side_.spawn(read_backend());
+  server_side_.spawn(guard_statements());
   co_return Result<void>();
 }
 
@@ -123,6 +127,8 @@ Async<> Relay::run() {
   registration_ = shared_.parts.registry.add(visit_.id(), DoorName::postgres, principal_, *this);
   visit_.on_drain([this] {
     leave_at_rest_ = true;
+    // Also for when it is sent away before it comes to rest.
+    if (farewell_.empty()) say("57P01", "Meridian is stopping; connect again");
     if (idle_at_rest()) leave_when_at_rest();
   });
   if (visit_.draining()) leave_at_rest_ = true;
@@ -166,6 +172,17 @@ void Relay::expiring(Duration left) {
   // It is a courtesy: if it does not fit at once, the rest goes with the next answer.
   const Transfer transfer = visit_.stream().try_write(notice);
   if (transfer.size != 0) to_client_ = notice.substr(transfer.size);
+}
+
+void Relay::renewed(PrincipalPointer principal) {
+  const Decision way_in =
+      principal->role->decide(DoorName::postgres, Action::connect, pool_->database());
+  principal_ = std::move(principal);
+  running_.notify_all();  // The timeout may be another.
+  if (way_in.allowed) return;
+  end({.reason = EndReason::unbound,
+       .text = "the configuration was changed, and this session may no longer be in database " +
+               quote(pool_->database(), 64)});
 }
 
 void Relay::say(const Error& error) {

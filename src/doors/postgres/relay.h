@@ -90,11 +90,15 @@ class Relay final : public VisitControl {
   void backend_lost(std::string why);
   void violation(const Error& error);
   Deadline statement_deadline() const;
+  Async<> guard_statements();
+  Deadline idle_deadline() const;
+  Result<void> check_statement(StatementShape& shape);
 
   // Coming and going (relay.cc).
   Async<Result<void>> attach();
   void end(Ending ending) override;
   void expiring(Duration left) override;
+  void renewed(PrincipalPointer principal) override;
   void leave_when_at_rest();
   bool idle_at_rest() const noexcept;
   void say(const Error& error);
@@ -126,6 +130,10 @@ class Relay final : public VisitControl {
   std::string farewell_;  // The last message to the client, if there is one.
   std::string notice_;    // To be put between two messages.
 
+  std::size_t requests_owed_ = 0;  // Of the client, each ended by a ReadyForQuery.
+  Time active_at_;  // When the client last asked for something or got the last of an answer.
+  bool listens_ = false;
+
   RequestId request_;  // As the database knows it: what was stamped last.
   std::uint32_t ordinal_ = 0;
   bool stamped_ = false;      // In this transaction.
@@ -138,6 +146,8 @@ class Relay final : public VisitControl {
   std::optional<Error> refused_;  // The server did not take what was injected.
   std::uint32_t cancelling_ = 0;
   Event cancelled_;    // A cancel has come to its end.
+  Event running_;      // Another statement runs than before.
+  Event answered_;     // A request has come to its end.
   Event set_up_;       // The settings were taken, or not.
   Scope server_side_;  // read_backend() and cancels.
 };

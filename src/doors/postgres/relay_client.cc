@@ -29,9 +29,20 @@ constexpr std::size_t forward_bytes_max = 256 * 1024;
 
 Async<> Relay::read_client() {
   for (;;) {
+    while (requests_owed_ > shared_.parts.limits.pipelined_max) {
+      if (co_await answered_.wait() != Wake::ready) co_return;
+    }
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
-      if (co_await visit_.stream().readable() != Wake::ready) co_return;
+      const Deadline idle = idle_deadline();
+      const Wake wake = co_await visit_.stream().readable(idle);
+      if (wake == Wake::cancelled) co_return;
+      if (wake == Wake::timeout && idle_deadline().passed(shared_.parts.loop.now())) {
+        const std::string why =
+            "the client was idle for " + to_text(shared_.parts.limits.idle_timeout);
+        say("57P05", why + " (idle_timeout)");
+        co_return visit_.note_end(why);
+      }
       continue;
     }
     if (transfer.status != Transfer::Status::done) {
@@ -39,10 +50,19 @@ Async<> Relay::read_client() {
       co_return;
     }
     visit_.counters.bytes_in += transfer.size;
+    active_at_ = shared_.parts.loop.now();
     if (!co_await take_client_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
     if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
   }
+}
+
+// While an answer is owed the next look comes after a whole timeout.
+Deadline Relay::idle_deadline() const {
+  const Duration timeout = shared_.parts.limits.idle_timeout;
+  if (timeout == Duration::zero() || listens_) return Deadline::never();
+  const bool waits = backend_ && !conversation_.at_rest();
+  return Deadline::at((waits ? shared_.parts.loop.now() : active_at_) + timeout);
 }
 
 // `bytes` are in a buffer of the loop: good until the first wait.
@@ -80,6 +100,7 @@ Async<bool> Relay::take_client_bytes(std::string_view bytes) {
 Relay::Step Relay::take_message(std::string_view& input) {
   if (!backend_) {
     if (static_cast<FrontendType>(input.front()) == FrontendType::terminate) {
+      farewell_.clear();
       visit_.note_end("the client said goodbye");
       return Step::leave;
     }
@@ -93,6 +114,12 @@ Relay::Step Relay::take_message(std::string_view& input) {
     return Step::done;
   }
   const Frame frame = framer.next(input);
+  if (frame.size > shared_.parts.limits.request_bytes_max) {
+    return checked(fail(Errc::exhausted,
+                        "a message of " + std::to_string(frame.size) +
+                            " bytes exceeds request_bytes_max=" +
+                            std::to_string(shared_.parts.limits.request_bytes_max)));
+  }
   switch (frame.status) {
     case Frame::Status::refused:
       return checked(std::unexpected(framer.refusal(input)));
@@ -123,6 +150,7 @@ Relay::Step Relay::take_part(const Frame& frame, std::string_view& input) {
       return step;
   } else if (type == FrontendType::query) {
     if (const Step step = on_opaque_query(frame.size); step != Step::done) return step;
+    ++requests_owed_;
   } else if (type == FrontendType::parse) {
     const std::size_t end = body.find('\0');
     if (end == std::string_view::npos) return Step::more;
@@ -204,12 +232,17 @@ Relay::Step Relay::take_whole(FrontendType type, std::string_view message) {
       break;
     }
     case FrontendType::terminate:
+      farewell_.clear();
       visit_.note_end("the client said goodbye");
       return Step::leave;
     case FrontendType::password:
       return checked(fail(Errc::invalid, "a password message after the login"));
   }
-  if (step == Step::done) forward(message);
+  if (step != Step::done) return step;
+  const bool ends_in_readiness = type == FrontendType::query ||
+                                 type == FrontendType::function_call || type == FrontendType::sync;
+  requests_owed_ += ends_in_readiness ? 1 : 0;
+  forward(message);
   return step;
 }
 
@@ -227,6 +260,7 @@ Relay::Step Relay::on_query(std::string_view sql) {
   const auto classified = classify(sql);
   names_.drop_unnamed();
   stamp(*classified.shape, classified.request);
+  if (auto allowed = check_statement(*classified.shape); !allowed) return checked(allowed);
   auto start = begin_statement(*classified.shape, sql.size(), false);
   return checked(start ? conversation_.query(*start) : std::unexpected(start.error()));
 }
@@ -242,6 +276,7 @@ Relay::Step Relay::on_opaque_query(std::size_t size) {
 // An empty text: too long to be looked at.
 Relay::Step Relay::on_parse(std::string_view statement, std::string_view sql) {
   const auto classified = sql.data() ? classify(sql) : shared_.classifier.opaque();
+  if (auto allowed = check_statement(*classified.shape); !allowed) return checked(allowed);
   stamp(*classified.shape, classified.request);
   names_.prepare(statement, classified.shape);
   return checked(conversation_.parse());
@@ -258,6 +293,16 @@ Relay::Step Relay::on_execute(std::string_view portal) {
   const auto shape = known ? known : shared_.classifier.opaque().shape;
   auto start = begin_statement(*shape, 0, true);
   return checked(start ? conversation_.execute(*start) : std::unexpected(start.error()));
+}
+
+// A guard rail, beside the default that the session begins with: see may_turn_writable().
+Result<void> Relay::check_statement(StatementShape& shape) {
+  listens_ = listens_ || shape.listens;
+  if (!principal_->role->postgres->read_only || !shape.turns_writable) return {};
+  return fail(Errc::denied,
+              "role " + principal_->role_name +
+                  " is read-only, and this statement would make its "
+                  "transactions writable");
 }
 
 // Recorded before it is forwarded; what cannot be recorded is not.
@@ -278,6 +323,7 @@ Result<StatementStart> Relay::begin_statement(StatementShape& shape,
   ++visit_.counters.statements;
   shared_.statements.add();
   unflushed_ = unflushed_ || shape.may_commit_unflushed;
+  running_.notify_all();
   return StatementStart{.ordinal = ordinal_,
                         .started_at = shared_.parts.loop.now(),
                         .may_write = in_timeline_ && !proven};

@@ -22,12 +22,7 @@ Async<> Relay::read_backend() {
   for (;;) {
     const Transfer transfer = stream.try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
-      const Wake wake = co_await stream.readable(statement_deadline());
-      if (wake == Wake::cancelled) co_return;
-      if (wake == Wake::timeout) {
-        cancel_sent_ = true;
-        server_side_.spawn(cancel_backend());
-      }
+      if (co_await stream.readable() != Wake::ready) co_return;
       continue;
     }
     if (transfer.status != Transfer::Status::done) {
@@ -143,6 +138,7 @@ Result<void> Relay::note_answer(BackendType type,
     const Duration duration = shared_.parts.loop.now() - verdict.ended->started_at;
     shared_.statement_seconds.observe(duration);
     cancel_sent_ = false;
+    running_.notify_all();
     MERIDIAN_CHECK(shared_.parts.trail.add_outcome(
         {.visit = visit_.id(),
          .ordinal = verdict.ended->ordinal,
@@ -156,6 +152,10 @@ Result<void> Relay::note_answer(BackendType type,
     if (conversation_.status() == postgres::TransactionStatus::idle && verdict.ready)
       stamped_ = false;
     if (!verdict.ready) set_up_.set();
+    active_at_ = shared_.parts.loop.now();
+    if (verdict.ready && requests_owed_ > 0) --requests_owed_;
+    if (conversation_.at_rest()) requests_owed_ = 0;
+    answered_.notify_all();
     if (leave_at_rest_ && idle_at_rest()) leave_when_at_rest();
     return {};
   }
@@ -250,6 +250,17 @@ void Relay::violation(const Error& error) {
           : Error(Errc::unavailable, "the database broke the protocol: " + error.detail()));
   set_up_.set();
   visit_.end(error.detail());
+}
+
+// The server has the timeout too, but there the client may set it.
+Async<> Relay::guard_statements() {
+  for (;;) {
+    const Wake wake = co_await running_.wait(statement_deadline());
+    if (wake == Wake::cancelled) co_return;
+    if (wake != Wake::timeout || !statement_deadline().passed(shared_.parts.loop.now())) continue;
+    cancel_sent_ = true;
+    server_side_.spawn(cancel_backend());
+  }
 }
 
 Deadline Relay::statement_deadline() const {

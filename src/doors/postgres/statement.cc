@@ -72,6 +72,26 @@ bool is_proven(const postgres::Statement& statement, const ReadOnlyCatalog& cata
          });
 }
 
+char to_lower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
+
+// Without regard to the case of the letters A to Z.
+bool contains_folded(std::string_view text, std::string_view word) {
+  return !std::ranges::search(text, word, {}, to_lower).empty();
+}
+
+// READ WRITE of a transaction or a session, or the settings behind it in whatever sets one. Looked
+// for in literals too, as set_config() takes its names there; SHOW and current_setting() only ask.
+bool may_turn_writable(std::string_view sql, std::string_view normalised) {
+  if (contains_folded(normalised, "read write")) return true;
+  if (!contains_folded(sql, "transaction_read_only")) return false;
+  return contains_folded(sql, "set_config") || contains_folded(normalised, "set transaction_") ||
+         contains_folded(normalised, "set default_") ||
+         contains_folded(normalised, "set session") || contains_folded(normalised, "set local") ||
+         contains_folded(normalised, "do ");
+}
+
 }  // namespace
 
 bool is_proven_read_only(const postgres::Analysis& analysis, const ReadOnlyCatalog& catalog) {
@@ -129,9 +149,12 @@ std::shared_ptr<StatementShape> StatementClassifier::make_shape(
   if (!analysis) {
     // A syntax error, or beyond the bounds: the server will say.
     *shape = make_opaque_shape(normalised);
+    shape->turns_writable = may_turn_writable(sql, normalised);
     return shape;
   }
   shape->known = analysis->complete();
+  shape->listens = contains_folded(normalised, "listen ");
+  shape->turns_writable = may_turn_writable(sql, normalised);
   shape->fingerprint = analysis->fingerprint;
   shape->may_commit_unflushed = analysis->mentions_synchronous_commit || !shape->known;
   using postgres::SessionEffect;

@@ -33,6 +33,8 @@ struct StatementShape {
   bool known = false;                 // The text was understood.
   bool may_commit_unflushed = false;  // It may change synchronous_commit.
   bool copies = false;                // COPY from or to the client.
+  bool listens = false;               // It asks for messages, which may come at any time.
+  bool turns_writable = false;        // It may lift the read-only mode of a session.
   postgres::Analysis analysis;
 
   bool proven = false;  // As of proven_at.

@@ -21,6 +21,7 @@ namespace meridian {
 
 struct RedisDoorLimits {
   Duration login_timeout = std::chrono::seconds(30);  // From connecting to a login that succeeded.
+  Duration idle_timeout{};  // Without a request; zero: as long as it likes.
   Duration farewell_timeout = std::chrono::seconds(1);
   Duration request_timeout = std::chrono::seconds(30);  // Of a view's query, or of Redis.
   Duration link_timeout =

@@ -42,6 +42,7 @@ RedisVisit::RedisVisit(RedisDoorShared& shared, Visit& visit)
     : shared_(shared),
       visit_(visit),
       since_(shared.parts.loop.now()),
+      active_at_(since_),
       decoder_(shared.parts.limits.requests),
       reads_(shared.parts.trail, {visit.id(), visit.request()}),
       settled_(visit.loop()) {}
@@ -67,11 +68,18 @@ Async<> RedisVisit::run(std::string received) {
         if (!authenticated()) co_return visit_.note_end("no login within login_timeout");
         if (auto written = reads_.flush(); !written)
           co_return visit_.note_end(written.error().detail());
+        if (idle_deadline().passed(shared_.parts.loop.now())) {
+          const std::string why =
+              "the client was idle for " + to_text(shared_.parts.limits.idle_timeout);
+          resp::ReplyWriter(farewell_, protocol_).error("ERR " + why + " (idle_timeout)");
+          co_return visit_.note_end(why);
+        }
       }
       continue;
     }
     if (transfer.status != Transfer::Status::done) co_return visit_.note_end("the client left");
     visit_.counters.bytes_in += transfer.size;
+    active_at_ = shared_.parts.loop.now();
     if (!co_await take_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
     if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
@@ -80,8 +88,17 @@ Async<> RedisVisit::run(std::string received) {
 
 Deadline RedisVisit::read_deadline() const {
   if (!authenticated()) return Deadline::at(since_ + shared_.parts.limits.login_timeout);
-  if (reads_.empty()) return Deadline::never();
-  return Deadline::at(reads_since_ + shared_.parts.limits.reads_interval);
+  const Deadline idle = idle_deadline();
+  if (reads_.empty()) return idle;
+  return earlier(idle, Deadline::at(reads_since_ + shared_.parts.limits.reads_interval));
+}
+
+// Who waits for messages, or for an answer, is not idle.
+Deadline RedisVisit::idle_deadline() const {
+  const Duration timeout = shared_.parts.limits.idle_timeout;
+  if (timeout == Duration::zero() || !subscriptions_.empty() || monitoring_ || tracking_ || owes())
+    return Deadline::never();
+  return Deadline::at(active_at_ + timeout);
 }
 
 // `bytes` are in a buffer of the loop: good until the first wait. So are the requests in them.
@@ -268,6 +285,10 @@ void RedisVisit::end(Ending ending) {
 
 // The protocol has no way to say something unasked that every client understands.
 void RedisVisit::expiring(Duration /*left*/) {}
+
+void RedisVisit::renewed(PrincipalPointer principal) {
+  principal_ = std::move(principal);
+}
 
 Async<> RedisVisit::finish() {
   const Shield shield(co_await this_fibre());

@@ -130,13 +130,16 @@ class RedisVisit final : public VisitControl {
   bool owes() const noexcept { return !owed_.empty() || exchange_.replies_left() > 0; }
   bool authenticated() const noexcept { return principal_ != nullptr; }
   Deadline read_deadline() const;
+  Deadline idle_deadline() const;
 
   void end(Ending ending) override;
   void expiring(Duration left) override;
+  void renewed(PrincipalPointer principal) override;
 
   RedisDoorShared& shared_;
   Visit& visit_;
   const Time since_;
+  Time active_at_;  // When the client last asked for something.
   resp::RequestDecoder decoder_;
   resp::Protocol protocol_ = resp::Protocol::resp2;
   PrincipalPointer principal_;

@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 
 #include <array>
+#include <fcntl.h>
 #include <utility>
 
 namespace meridian {
@@ -120,10 +121,14 @@ class PostgresSession::Flush final : public BatchEnd {
   PostgresSession& session_;
 };
 
-PostgresSession::PostgresSession(EpollLoop& loop, pg_conn* connection, bool replication)
+PostgresSession::PostgresSession(EpollLoop& loop,
+                                 pg_conn* connection,
+                                 File socket,
+                                 bool replication)
     : loop_(loop),
       connection_(connection),
-      watch_(std::make_unique<EpollLoop::Watch>(loop, ::PQsocket(connection))),
+      socket_(std::move(socket)),
+      watch_(std::make_unique<EpollLoop::Watch>(loop, socket_.fd())),
       flush_(std::make_unique<Flush>(*this)),
       flushing_(loop),
       scope_(loop) {
@@ -135,7 +140,7 @@ PostgresSession::PostgresSession(EpollLoop& loop, pg_conn* connection, bool repl
 
 PostgresSession::~PostgresSession() {
   ::PQfreemem(received_);
-  watch_.reset();  // Before libpq closes the descriptor.
+  watch_.reset();  // Before the descriptor is closed.
   ::PQfinish(connection_);
 }
 
@@ -185,8 +190,13 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
     ::PQfinish(connection);
     co_return std::unexpected(connected.error());
   }
+  File socket(::fcntl(::PQsocket(connection), F_DUPFD_CLOEXEC, 0));
+  if (!socket.open()) {
+    ::PQfinish(connection);
+    co_return fail(Errc::exhausted, "the process may have no more open files");
+  }
   co_return std::unique_ptr<PostgresSession>(
-      new PostgresSession(loop, connection, options.replication));
+      new PostgresSession(loop, connection, std::move(socket), options.replication));
 }
 
 int PostgresSession::server_version() const noexcept {

@@ -13,6 +13,7 @@
 #include "base/sql_text.h"
 #include "runtime/epoll_loop.h"
 #include "runtime/event.h"
+#include "runtime/file.h"
 #include "runtime/scope.h"
 #include "timeline/rows.h"
 
@@ -104,7 +105,7 @@ class PostgresSession {
   };
   class Flush;
 
-  PostgresSession(EpollLoop& loop, pg_conn* connection, bool replication);
+  PostgresSession(EpollLoop& loop, pg_conn* connection, File socket, bool replication);
 
   Async<Result<std::shared_ptr<Pending>>> run(std::shared_ptr<Pending> pending,
                                               bool sent,
@@ -117,6 +118,7 @@ class PostgresSession {
 
   EpollLoop& loop_;
   pg_conn* connection_;
+  File socket_;  // A descriptor of our own: libpq closes its own when the connection breaks.
   std::unique_ptr<EpollLoop::Watch> watch_;
   std::deque<std::shared_ptr<Pending>> pending_;
   std::unique_ptr<Flush> flush_;

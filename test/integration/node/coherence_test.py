@@ -1,0 +1,54 @@
+"""The protocol of the cache keeps reads fresh, and the checker notices where a part of it is off."""
+
+import subprocess
+import unittest
+
+import node
+
+
+def check(running, *arguments):
+    program = f"{node.PROGRAM} --data {running.data} token --subject"
+    address = {name: f"{host}:{port}" for name, (host, port) in running.doors.items()}
+    return subprocess.run(
+        [
+            node.CHECKER,
+            "--postgres", address["postgres"],
+            "--redis", address["redis"],
+            "--http", address["http"],
+            "--writer-token", f"{program} checkout",
+            "--reader-token", f"{program} storefront",
+            "--seconds", "4", "--writers", "4", "--readers", "4", "--orders", "8",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=node.PATIENCE,
+    )
+
+
+class CoherenceTest(unittest.TestCase):
+    def run_with(self, *mutations):
+        running = node.Node()
+        self.addCleanup(running.close)
+        running.start(*[part for name in mutations for part in ("--test-mutation", name)])
+        running.make_shop()
+        return check(running)
+
+    def test_no_read_is_stale(self):
+        done = self.run_with()
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"(?m)\b0 stale|stale\D+0\b")
+
+    def test_without_the_fence_reads_are_stale(self):
+        done = self.run_with("no-fence")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("stale", done.stdout + done.stderr)
+
+    def test_without_the_wait_for_the_cache_reads_are_stale(self):
+        done = self.run_with("no-wait")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("stale", done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    node.main()

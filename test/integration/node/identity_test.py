@@ -1,0 +1,326 @@
+"""Revocation and expiry end visits; limits hold; a reload changes who may do what."""
+
+import base64
+import json
+import time
+import unittest
+
+import clients
+import node
+
+# How soon a revocation has ended an open visit.
+SOON = 1.0
+
+ROLES = """
+roles:
+  checkout:
+    bind: [{issuer: meridian, subject: checkout}]
+    postgres: {databases: [shop]}
+  storefront:
+    bind: [{issuer: meridian, subject: storefront}]
+    postgres: {databases: [shop], read_only: true}
+    redis: {read: ["order:*", "session:*"], write: ["session:*"]}
+  patient:
+    bind: [{issuer: meridian, subject: patient}]
+    postgres: {databases: ["*"], expiry: finish_transaction}
+  bounded:
+    bind: [{issuer: meridian, subject: bounded}]
+    postgres: {databases: [shop], visits_max: 2, backends_max: 4, statement_timeout: 300ms}
+  view_reader:
+    postgres: {databases: [shop]}
+views:
+  order:
+    key: "order:{id}"
+    query: "SELECT id, customer_id, status, total_cents, revision FROM orders WHERE id = {id}"
+    as: view_reader
+    database: shop
+"""
+
+
+def token_id(token):
+    """The `jti` of a token."""
+    claims = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["jti"]
+
+
+class RevocationTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.node = node.use_node(cls, ROLES + "limits: {failed_logins_per_minute: 1000}")
+
+    def both_doors(self, token):
+        postgres = clients.Postgres(self.node, token, "storefront")
+        self.addCleanup(postgres.close)
+        postgres.query("SELECT 1")
+        redis = clients.Redis(self.node, token, "storefront")
+        self.addCleanup(redis.close)
+        redis.call("GET", "order:1")
+        return postgres, redis
+
+    def ends_soon(self, postgres, redis, *arguments):
+        self.node.run("revoke", *arguments, "--reason", "key leaked")
+        began = time.monotonic()
+        for session in (postgres, redis):
+            session.stream.settimeout(node.PATIENCE)
+        said = postgres.wait_for_end()
+        self.assertIsNotNone(said)
+        self.assertIn("revoked", str(said))
+        with self.assertRaises((clients.RedisError, clients.Ended)):
+            while True:
+                redis.reply()
+        self.assertLess(time.monotonic() - began, SOON)
+
+    def refused(self, token, role="storefront"):
+        with self.assertRaises(clients.PostgresError) as refused:
+            clients.Postgres(self.node, token, role).close()
+        self.assertEqual(refused.exception.code[:2], "28")
+        with self.assertRaises(clients.RedisError):
+            clients.Redis(self.node, token, role).close()
+
+    def test_by_token_id(self):
+        token, other = self.node.token("storefront"), self.node.token("storefront")
+        sessions = self.both_doors(token)
+        bystander, _ = self.both_doors(other)
+        self.ends_soon(*sessions, "--token-id", token_id(token))
+        self.refused(token)
+        self.assertEqual(bystander.value("SELECT 2"), "2")
+
+    def test_by_subject(self):
+        token = self.node.token("storefront")
+        bystander = clients.Postgres(self.node, self.node.token("checkout"), "checkout")
+        self.addCleanup(bystander.close)
+        self.ends_soon(*self.both_doors(token), "--subject", "storefront")
+        self.refused(token)
+        self.assertEqual(bystander.value("SELECT 2"), "2")
+        # What is given out later is good again.
+        time.sleep(1.1)
+        clients.Postgres(self.node, self.node.token("storefront"), "storefront").close()
+
+    def test_by_role(self):
+        token = self.node.token("storefront")
+        self.ends_soon(*self.both_doors(token), "--role", "storefront")
+        self.refused(token)
+        time.sleep(1.1)
+        clients.Postgres(self.node, self.node.token("storefront"), "storefront").close()
+
+    def test_for_a_time_newer_tokens_too(self):
+        token = self.node.token("checkout")
+        with clients.Postgres(self.node, token, "checkout") as session:
+            self.node.run("revoke", "--subject", "checkout", "--for", "2s")
+            session.stream.settimeout(node.PATIENCE)
+            self.assertIsNotNone(session.wait_for_end())
+        fresh = self.node.token("checkout")
+        with self.assertRaises(clients.PostgresError):
+            clients.Postgres(self.node, fresh, "checkout").close()
+
+        def let_in():
+            try:
+                clients.Postgres(self.node, self.node.token("checkout"), "checkout").close()
+            except clients.PostgresError:
+                return False
+            return True
+
+        node.wait_until(let_in, "the time is over")
+
+    def test_a_revocation_outlives_the_node(self):
+        token = self.node.token("patient", ttl="10m")
+        clients.Postgres(self.node, token, "patient").close()
+        self.node.run("revoke", "--token-id", token_id(token))
+        self.node.kill()
+        self.node.start()
+        with self.assertRaises(clients.PostgresError):
+            clients.Postgres(self.node, token, "patient").close()
+
+
+class ExpiryTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.node = node.use_node(cls, ROLES)
+
+    def test_the_visit_ends_with_the_token(self):
+        token = self.node.token("checkout", ttl="10s")
+        redis_token = self.node.token("storefront", ttl="10s")
+        with clients.Postgres(self.node, token, "checkout") as session, clients.Redis(
+            self.node, redis_token, "storefront"
+        ) as reader:
+            session.query("BEGIN")
+            session.query("UPDATE orders SET status = 'paid' WHERE id = 5")
+            self.assertIn("open", reader.call("GET", "order:5"))
+            said = session.wait_for_end()
+            self.assertIn("expired", str(said))
+            self.assertEqual(said.severity, "FATAL")
+            with self.assertRaises(clients.RedisError) as ended:
+                reader.reply()
+            self.assertIn("expired", str(ended.exception))
+        # Its transaction went with it.
+        with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as fresh:
+            self.assertEqual(fresh.value("SELECT status FROM orders WHERE id = 5"), "open")
+        with self.assertRaises(clients.PostgresError):
+            clients.Postgres(self.node, token, "checkout").close()
+
+    def test_a_patient_role_finishes_its_transaction(self):
+        self.node.owner("GRANT SELECT, UPDATE ON orders TO patient")
+        token = self.node.token("patient", ttl="10s")
+        with clients.Postgres(self.node, token, "patient") as session:
+            session.query("BEGIN")
+            session.query("UPDATE orders SET status = 'paid' WHERE id = 6")
+            end = time.monotonic() + 11.5
+            while time.monotonic() < end:
+                session.query("SELECT 1")
+                time.sleep(0.2)
+            notices = " ".join(notice["M"] for notice in session.notices)
+            self.assertIn("expires in", notices)
+            with self.assertRaises((clients.Ended, clients.PostgresError)):
+                session.query("COMMIT")
+                session.query("SELECT 1")
+        self.assertEqual(self.node.owner("SELECT status FROM orders WHERE id = 6"), "paid")
+
+
+class LimitsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.node = node.use_node(cls, ROLES)
+
+    def session(self, role, **settings):
+        session = clients.Postgres(self.node, self.node.token(role), role, **settings)
+        self.addCleanup(session.close)
+        return session
+
+    def test_visits_of_a_role(self):
+        token = self.node.token("bounded")
+        first = clients.Postgres(self.node, token, "bounded")
+        self.addCleanup(first.close)
+        second = clients.Postgres(self.node, token, "bounded")
+        with self.assertRaises(clients.PostgresError) as refused:
+            clients.Postgres(self.node, token, "bounded").close()
+        self.assertEqual(refused.exception.code, "53300")
+        self.assertIn("visits_max=2", str(refused.exception))
+        second.close()
+
+        def let_in():
+            try:
+                clients.Postgres(self.node, token, "bounded").close()
+                return True
+            except clients.PostgresError:
+                return False
+
+        node.wait_until(let_in, "the place is free again")
+
+    def test_a_statement_ends_in_time_whatever_the_client_sets(self):
+        session = self.session("bounded")
+        for sql in (
+            "SELECT pg_sleep(60)",
+            "SET statement_timeout = 0; SELECT pg_sleep(60)",
+            "DO $$ BEGIN PERFORM set_config('statement_timeout', '0', false);"
+            " PERFORM pg_sleep(60); END $$",
+        ):
+            with self.subTest(sql=sql):
+                with self.assertRaises(clients.PostgresError) as ended:
+                    session.query(sql)
+                self.assertEqual(ended.exception.code, "57014")
+        self.assertEqual(session.value("SELECT 1"), "1")
+
+    def test_the_server_knows_the_timeout_too(self):
+        self.assertEqual(self.session("bounded").value("SHOW statement_timeout"), "300ms")
+        # Less may be asked for.
+        asked = self.session("bounded", statement_timeout="50ms")
+        self.assertEqual(asked.value("SHOW statement_timeout"), "50ms")
+
+    def test_a_read_only_role_writes_nothing(self):
+        self.node.owner("GRANT ALL ON orders TO storefront")
+        write = "UPDATE orders SET status = 'returned' WHERE id = 7"
+        for sql in (
+            (write,),
+            ("SET default_transaction_read_only = off", write),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE", write),
+            ("SET default_transaction_read_only = off; COMMIT; " + write,),
+            ("BEGIN READ WRITE", write, "COMMIT"),
+            ("BEGIN", "SET TRANSACTION READ /* and */ WRITE", write, "COMMIT"),
+            ("BEGIN", "SET transaction_read_only = off", write, "COMMIT"),
+            ("BEGIN", "SELECT set_config('transaction_read_' || 'only', 'off', true)", write, "COMMIT"),
+            ("BEGIN", "RESET ALL", write, "COMMIT"),
+        ):
+            with self.subTest(sql=sql):
+                session = self.session("storefront")
+                with self.assertRaises((clients.PostgresError, clients.Ended)):
+                    for statement in sql:
+                        session.query(statement)
+                self.assertEqual(
+                    self.node.owner("SELECT status FROM orders WHERE id = 7"), "open"
+                )
+        with self.assertRaises((clients.PostgresError, clients.Ended)):
+            session = self.session("storefront", default_transaction_read_only="off")
+            session.query(write)
+        self.assertEqual(self.node.owner("SELECT status FROM orders WHERE id = 7"), "open")
+
+    def test_all_databases(self):
+        with clients.Postgres(
+            self.node, self.node.token("patient"), "patient", "postgres"
+        ) as session:
+            self.assertEqual(session.value("SELECT current_database()"), "postgres")
+        with self.assertRaises(clients.PostgresError) as refused:
+            clients.Postgres(self.node, self.node.token("checkout"), "checkout", "postgres")
+        self.assertIn("postgres", str(refused.exception))
+
+
+class SmallLimitsTest(unittest.TestCase):
+    """Limits that are in the way of other tests."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = node.use_node(
+            cls,
+            ROLES
+            + """
+limits:
+  visits_max: 12
+  failed_logins_per_minute: 5
+  idle_timeout: 2s
+  request_bytes_max: 64KiB
+""",
+        )
+
+    def test_an_idle_client_is_sent_away(self):
+        with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as session:
+            with clients.Redis(self.node, self.node.token("storefront"), "storefront") as reader:
+                for _ in range(6):
+                    time.sleep(0.5)
+                    session.query("SELECT 1")
+                    reader.call("PING")
+                self.assertIn("idle", str(session.wait_for_end()))
+                with self.assertRaises((clients.RedisError, clients.Ended)):
+                    reader.reply()
+
+    def test_a_long_statement_is_not_idle(self):
+        with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as session:
+            self.assertEqual(session.value("SELECT 'awake' FROM pg_sleep(3)"), "awake")
+
+    def test_a_large_request_is_refused_and_others_go_on(self):
+        bystander = clients.Postgres(self.node, self.node.token("checkout"), "checkout")
+        self.addCleanup(bystander.close)
+        with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as session:
+            session.send("SELECT '" + "x" * 100_000 + "'")
+            self.assertIn("request_bytes_max", str(session.wait_for_end()))
+        with clients.Redis(self.node, self.node.token("storefront"), "storefront") as reader:
+            with self.assertRaises((clients.RedisError, clients.Ended)):
+                reader.call("SET", "session:1", "x" * 100_000)
+        self.assertEqual(bystander.value("SELECT 1"), "1")
+
+    def test_zz_failed_logins_of_an_address(self):
+        # Last by its name: the address is shut out afterwards.
+        codes = []
+        for _ in range(8):
+            try:
+                clients.Postgres(self.node, "no.token.atall", "checkout").close()
+            except clients.PostgresError as error:
+                codes.append(error.code)
+        self.assertEqual(codes, ["28000"] * 5 + ["53300"] * 3)
+        with self.assertRaises(clients.PostgresError) as refused:
+            clients.Postgres(self.node, self.node.token("checkout"), "checkout").close()
+        self.assertIn("too many failed logins", str(refused.exception))
+        with self.assertRaises(clients.RedisError):
+            clients.Redis(self.node, self.node.token("storefront"), "storefront").close()
+
+
+if __name__ == "__main__":
+    node.main()
