@@ -203,11 +203,9 @@ class PostgresDoor final : public Door {
 PostgresDoorShared::PostgresDoorShared(PostgresDoorParts given)
     : parts(given),
       classifier(given.catalog),
-      // Statements that are longer than is looked at are passed on in parts, so one bound is
-      // enough.
-      client_rules(postgres::Sender::frontend,
-                   {.message_bytes_max = given.limits.request_bytes_max,
-                    .buffered_bytes_max = given.limits.request_bytes_max}),
+      // Statements that are longer than is looked at are passed on in parts, so the codec's bound
+      // is the protocol's.
+      client_rules(postgres::Sender::frontend, {.buffered_bytes_max = 1U << 30}),
       server_rules(postgres::Sender::backend),
       read_buffer(read_buffer_size),
       timeline(given.timeline),

@@ -98,8 +98,6 @@ std::string Relay::setup_statement() {
   };
   for (const postgres::Setting& setting : settings_.applied)
     add(setting.name, setting.value);
-  // Behind what the client wants for itself.
-  if (principal_->role->postgres->read_only) add("default_transaction_read_only", "on");
   add("meridian.request_id", request_.to_string());
   add("meridian.subject", principal_->subject);
   add("meridian.proof", identity_proof());
