@@ -51,7 +51,8 @@ class PsqlTest(unittest.TestCase):
         options = {"fails": True, "subject": "storefront"}
         # Neither do the client's own settings make the role's sessions writable.
         wish = "sslmode=disable options='-c default_transaction_read_only=off'"
-        self.assertEqual(self.psql("SHOW transaction_read_only", subject="storefront", options=wish), "on")
+        complaint = self.psql("SHOW transaction_read_only", subject="storefront", options=wish, fails=True)
+        self.assertIn("role storefront is read-only", complaint)
         complaint = self.psql("SET default_transaction_read_only = off; SELECT pg_sleep(0.1); SELECT 1;", **options)
         self.assertIn("read-only", complaint)
         state = "\\set VERBOSITY sqlstate\n"
