@@ -51,6 +51,9 @@ fsync = on
 full_page_writes = on
 synchronous_commit = on
 
+# A statement whose client has left ends, also where the cancel request for it came too early.
+client_connection_check_interval = '1s'
+
 # After the crash of a session everything ends and Meridian starts it again: one way to recover.
 restart_after_crash = off
 
