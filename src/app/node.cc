@@ -220,7 +220,8 @@ Async<Result<void>> Node::open_engines() {
                         *folder_,
                         {.programs = config_->engines.postgres.bin,
                          .connections_max = config_->engines.postgres.max_connections,
-                         .shared_buffers_size = config_->engines.postgres.shared_buffers}));
+                         .shared_buffers_size = config_->engines.postgres.shared_buffers,
+                         .settings = config_->engines.postgres.settings}));
     postgres_supervisor_.emplace(loop_, *postgres_engine_, metrics_);
     postgres_supervisor_->start();
   }
