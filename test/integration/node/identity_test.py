@@ -277,6 +277,7 @@ limits:
   failed_logins_per_minute: 5
   idle_timeout: 2s
   request_bytes_max: 64KiB
+engines: {postgres: {settings: {work_mem: 7MB}}}
 """,
         )
 
@@ -290,6 +291,9 @@ limits:
                 self.assertIn("idle", str(session.wait_for_end()))
                 with self.assertRaises((clients.RedisError, clients.Ended)):
                     reader.reply()
+
+    def test_settings_of_the_owned_server(self):
+        self.assertEqual(self.node.owner("SHOW work_mem"), "7MB")
 
     def test_a_long_statement_is_not_idle(self):
         with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as session:

@@ -220,6 +220,64 @@ class ServeTest(unittest.TestCase):
         except clients.RedisError:
             return None
 
+    def test_the_database_waits_for_commits_that_go_past_meridian(self):
+        servers = Servers(self)
+        servers.sql("ALTER SYSTEM SET wal_level = 'logical'")
+        servers.restart()
+        servers.sql(
+            "CREATE TABLE orders (id bigint PRIMARY KEY, status text NOT NULL);"
+            "INSERT INTO orders SELECT n, 'open' FROM generate_series(1, 9) AS n"
+        )
+        running = servers.node(self, ", commit_wait: database")
+        running.start(command="serve")
+        servers.sql("GRANT SELECT ON orders TO view_reader")
+        running.wait_for_views()
+        standbys = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        node.wait_until(lambda: servers.sql(standbys) == "1", "the node is a standby")
+        reader = clients.Redis(running, running.token("storefront", ttl="1h"), "storefront")
+        self.addCleanup(reader.close)
+        for n in range(40):
+            servers.sql(f"UPDATE orders SET status = 'past {n}' WHERE id = 1")
+            self.assertIn(f"past {n}", reader.call("GET", "order:1"))
+
+        # A feed that breaks while commits wait comes back by itself.
+        for _ in range(3):
+            servers.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_replication;"
+                "UPDATE orders SET status = status || '+' WHERE id = 1"
+            )
+        node.wait_until(lambda: servers.sql(standbys) == "1", "the node is a standby again")
+
+        # A node that died is waited for, and its successor lets go of what waits.
+        running.kill()
+        waiting = subprocess.Popen(
+            ["psql", "-X", "-q", "-c", "UPDATE orders SET status = 'waited' WHERE id = 2"],
+            env={
+                **os.environ,
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(servers.port),
+                "PGUSER": "owner",
+                "PGPASSWORD": "not-guessed",
+                "PGDATABASE": "shop",
+            },
+        )
+        running.start(command="serve")
+        self.assertEqual(waiting.wait(node.PATIENCE), 0)
+        node.wait_until(lambda: servers.sql(standbys) == "1", "the node is a standby again")
+        # One that ends in order is not.
+        self.assertEqual(running.stop(), 0)
+        self.assertEqual(servers.sql("SHOW synchronous_standby_names"), "")
+        servers.sql("UPDATE orders SET status = 'alone' WHERE id = 1")
+
+        servers.sql("ALTER SYSTEM SET synchronous_standby_names = 'another'")
+        servers.sql("SELECT pg_reload_conf()")
+        refused = running.spawn(command="serve")
+        self.addCleanup(refused.stdout.close)
+        self.assertNotEqual(refused.wait(node.PATIENCE), 0)
+        self.assertIn("synchronous_standby_names", running.log_text())
+        servers.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        servers.sql("SELECT pg_reload_conf()")
+
     def test_serve_owns_nothing(self):
         running = node.Node("")
         self.addCleanup(running.close)
