@@ -261,6 +261,7 @@ class ServeTest(unittest.TestCase):
                 "PGDATABASE": "shop",
             },
         )
+        self.addCleanup(waiting.kill)
         running.start(command="serve")
         self.assertEqual(waiting.wait(node.PATIENCE), 0)
         node.wait_until(lambda: servers.sql(standbys) == "1", "the node is a standby again")
