@@ -220,7 +220,8 @@ Async<Result<void>> Node::open_engines() {
                         *folder_,
                         {.programs = config_->engines.postgres.bin,
                          .connections_max = config_->engines.postgres.max_connections,
-                         .shared_buffers_size = config_->engines.postgres.shared_buffers}));
+                         .shared_buffers_size = config_->engines.postgres.shared_buffers,
+                         .settings = config_->engines.postgres.settings}));
     postgres_supervisor_.emplace(loop_, *postgres_engine_, metrics_);
     postgres_supervisor_->start();
   }
@@ -315,8 +316,10 @@ void Node::make_workers() {
 }
 
 Async<Result<void>> Node::open_doors() {
-  const ConnectionLimits limits{.visits_max = config_->limits.visits_max,
-                                .visits_per_address_max = config_->limits.visits_per_address};
+  const ConnectionLimits limits{
+      .visits_max = config_->limits.visits_max,
+      .visits_per_address_max = config_->limits.visits_per_address,
+      .unauthenticated_per_address_max = config_->limits.unauthenticated_per_address};
   std::vector<std::pair<std::string, const Supervisor*>> engines;
   if (postgres_supervisor_) engines.emplace_back("postgres", &*postgres_supervisor_);
   if (redis_supervisor_) engines.emplace_back("redis", &*redis_supervisor_);

@@ -34,11 +34,9 @@ DoorHost::DoorHost(Loop& loop,
 
 DoorHost::~DoorHost() = default;
 
-void DoorHost::admit(Door& door,
-                     std::unique_ptr<Stream> stream,
-                     std::move_only_function<void()> left) {
+void DoorHost::admit(Door& door, std::unique_ptr<Stream> stream, Told told) {
   visits_count_.fetch_add(1, std::memory_order_relaxed);
-  scope_.spawn(serve(door, std::move(stream), std::move(left)));
+  scope_.spawn(serve(door, std::move(stream), std::move(told)));
 }
 
 Result<void> DoorHost::record_opened(Visit& visit, Door& door) {
@@ -50,9 +48,7 @@ Result<void> DoorHost::record_opened(Visit& visit, Door& door) {
                                           .transport = peer.unix_socket ? "unix" : "tcp"});
 }
 
-Async<> DoorHost::serve(Door& door,
-                        std::unique_ptr<Stream> stream,
-                        std::move_only_function<void()> left) {
+Async<> DoorHost::serve(Door& door, std::unique_ptr<Stream> stream, Told told) {
   PerDoor& metrics = per_door_[static_cast<std::size_t>(door.name())];
   metrics.opened->add();
   metrics.present->add(1);
@@ -62,6 +58,7 @@ Async<> DoorHost::serve(Door& door,
               VisitId(++next_id_),
               RequestId::make(loop_.wall_now(), loop_.random()));
   visits_.emplace(visit.id(), &visit);
+  visit.on_let_in(std::move(told.let_in));
   if (draining_) visit.drain();
   // Who cannot be recorded does not come in.
   if (auto recorded = record_opened(visit, door); recorded) {
@@ -93,7 +90,7 @@ Async<> DoorHost::serve(Door& door,
   metrics.present->add(-1);
   metrics.duration->observe(loop_.now() - begun);
   visits_count_.fetch_sub(1, std::memory_order_relaxed);
-  left();
+  told.left();
 }
 
 Async<> DoorHost::drain(Duration patience) {

@@ -21,9 +21,15 @@ class DoorHost {
   DoorHost(Loop& loop, trail::TrailWriter& trail, Metrics& metrics, std::uint32_t loop_number);
   ~DoorHost();
 
-  // Serves a connection through the door until it ends; `left` is called then. On this loop. The
-  // door outlives the host's visits.
-  void admit(Door& door, std::unique_ptr<Stream> stream, std::move_only_function<void()> left);
+  // Whoever counts connections is told of each, once and in this order.
+  struct Told {
+    std::move_only_function<void()> let_in;  // The client has proven who it is; perhaps never.
+    std::move_only_function<void()> left;
+  };
+
+  // Serves a connection through the door until it ends. On this loop. The door outlives the host's
+  // visits.
+  void admit(Door& door, std::unique_ptr<Stream> stream, Told told);
 
   // Visits here now. Any thread.
   std::uint32_t visits_count() const noexcept {
@@ -34,7 +40,7 @@ class DoorHost {
   Async<> drain(Duration patience);
 
  private:
-  Async<> serve(Door& door, std::unique_ptr<Stream> stream, std::move_only_function<void()> left);
+  Async<> serve(Door& door, std::unique_ptr<Stream> stream, Told told);
   Result<void> record_opened(Visit& visit, Door& door);
 
   struct PerDoor {

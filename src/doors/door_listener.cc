@@ -1,5 +1,6 @@
 #include "doors/door_listener.h"
 
+#include "gate/login_limiter.h"
 #include "runtime/log.h"
 
 #include <utility>
@@ -16,10 +17,10 @@ DoorListener::DoorListener(EpollLoop& loop,
       targets_(std::move(targets)),
       limits_(limits),
       counts_(std::make_shared<Counts>()),
-      refused_(metrics.counter(
-          "meridian_connections_refused_total",
-          "Connections closed at once because visits_max or visits_per_address_max was reached.",
-          {{"door", std::string(to_string(targets_.front().door->name()))}})),
+      refused_(
+          metrics.counter("meridian_connections_refused_total",
+                          "Connections closed at once because a limit of connections was reached.",
+                          {{"door", std::string(to_string(targets_.front().door->name()))}})),
       scope_(loop) {}
 
 DoorListener::~DoorListener() = default;
@@ -29,13 +30,36 @@ Async<> DoorListener::close() {
   co_await scope_.close();
 }
 
+void DoorListener::Counts::let_in(const std::string& address) {
+  const std::lock_guard lock(mutex);
+  --by_address.at(address).unauthenticated;
+}
+
+void DoorListener::Counts::left(const std::string& address, bool waiting) {
+  const std::lock_guard lock(mutex);
+  --all;
+  if (address.empty()) return;
+  const auto here = by_address.find(address);
+  if (waiting) --here->second.unauthenticated;
+  if (--here->second.all == 0) by_address.erase(here);
+}
+
+// The others ask for no login: each of their requests stands for itself.
+bool DoorListener::logs_in() const noexcept {
+  return targets_.front().door->name() != DoorName::http;
+}
+
 bool DoorListener::enter(const Peer& peer) {
   const std::lock_guard lock(counts_->mutex);
   if (counts_->all >= limits_.visits_max) return false;
   if (!peer.local) {
-    std::uint32_t& here = counts_->by_address[peer.address];
-    if (here >= limits_.visits_per_address_max) return false;
-    ++here;
+    Counts::Address& here = counts_->by_address[login_source_of(peer)];
+    if (here.all >= limits_.visits_per_address_max ||
+        here.unauthenticated >= limits_.unauthenticated_per_address_max) {
+      return false;
+    }
+    ++here.all;
+    if (logs_in()) ++here.unauthenticated;
   }
   ++counts_->all;
   return true;
@@ -68,16 +92,18 @@ void DoorListener::hand_over(Socket socket) {
       best = candidate;
   }
   const Target target = targets_[best];
-  auto left = [counts = counts_, local = socket.peer.local, address = socket.peer.address] {
-    const std::lock_guard lock(counts->mutex);
-    --counts->all;
-    if (local) return;
-    const auto here = counts->by_address.find(address);
-    if (--here->second == 0) counts->by_address.erase(here);
-  };
-  target.loop->submit([target, socket = std::move(socket), left = std::move(left)]() mutable {
+  // A connection from this machine is not counted by its address.
+  auto waiting = std::make_shared<bool>(!socket.peer.local && logs_in());
+  const std::string address = socket.peer.local ? std::string() : login_source_of(socket.peer);
+  DoorHost::Told told{
+      .let_in =
+          [counts = counts_, waiting, address] {
+            if (std::exchange(*waiting, false)) counts->let_in(address);
+          },
+      .left = [counts = counts_, waiting, address] { counts->left(address, *waiting); }};
+  target.loop->submit([target, socket = std::move(socket), told = std::move(told)]() mutable {
     auto stream = std::make_unique<SocketStream>(*target.loop, std::move(socket));
-    target.host->admit(*target.door, std::move(stream), std::move(left));
+    target.host->admit(*target.door, std::move(stream), std::move(told));
   });
 }
 

@@ -23,6 +23,7 @@ struct ConnectionLimits {
   std::uint32_t visits_max = 10'000;  // Through one door.
   std::uint32_t visits_per_address_max =
       1'000;  // From one address; loopback and Unix sockets are exempt.
+  std::uint32_t unauthenticated_per_address_max = 100;  // Of those, still logging in.
 };
 
 class DoorListener {
@@ -53,10 +54,18 @@ class DoorListener {
   struct Counts {
     std::mutex mutex;
     std::uint32_t all = 0;
-    std::unordered_map<std::string, std::uint32_t> by_address;
+    struct Address {
+      std::uint32_t all = 0;
+      std::uint32_t unauthenticated = 0;
+    };
+    std::unordered_map<std::string, Address> by_address;
+
+    void let_in(const std::string& address);
+    void left(const std::string& address, bool waiting);
   };
 
   Async<> accept();
+  bool logs_in() const noexcept;
   bool enter(const Peer& peer);
   void hand_over(Socket socket);
 

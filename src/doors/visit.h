@@ -46,6 +46,12 @@ class Visit {
   // Fibres that work for the visit; they end with it.
   Scope& fibres() noexcept { return fibres_; }
 
+  // Who it is has been proven: it counts no more among those that are logging in.
+  void let_in() {
+    if (auto told = std::exchange(on_let_in_, nullptr)) told();
+  }
+  void on_let_in(std::move_only_function<void()> told) { on_let_in_ = std::move(told); }
+
   // Finish what is open, then leave. The door is told once by what it set with on_drain().
   bool draining() const noexcept { return draining_; }
   void drain() {
@@ -75,6 +81,7 @@ class Visit {
   Scope fibres_;
   bool draining_ = false;
   std::function<void()> on_drain_;
+  std::move_only_function<void()> on_let_in_;
   std::string end_reason_;
 };
 

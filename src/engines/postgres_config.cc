@@ -34,8 +34,14 @@ std::uint64_t shared_buffers_size_for(std::uint64_t memory_size) noexcept {
 }
 
 std::string to_postgresql_conf(const PostgresClusterConfig& config) {
-  return fmt::format(
-      R"(# Written by Meridian at each start. Your own settings go into postgresql.conf; these win.
+  std::string text =
+      "# Written by Meridian at each start. Your own settings go into postgresql.conf or "
+      "engines.postgres.settings;\n# what follows them wins.\n";
+  for (const auto& [name, value] : config.settings)
+    text += name + " = " + quote_setting(value) + "\n";
+  return text +
+         fmt::format(
+             R"(
 
 # Who can reach it.
 listen_addresses = '{listen}'
@@ -50,6 +56,9 @@ max_connections = {connections}
 fsync = on
 full_page_writes = on
 synchronous_commit = on
+
+# A statement whose client has left ends, also where the cancel request for it came too early.
+client_connection_check_interval = '1s'
 
 # After the crash of a session everything ends and Meridian starts it again: one way to recover.
 restart_after_crash = off
@@ -71,13 +80,14 @@ log_error_verbosity = 'terse'
 log_timezone = 'UTC'
 cluster_name = 'meridian'
 )",
-      fmt::arg("listen", config.tcp ? "127.0.0.1" : ""),
-      fmt::arg("port", config.port),
-      fmt::arg("sockets", quote_setting(quote_entry(config.socket_folder.native()))),
-      fmt::arg("connections", config.connections_max),
-      fmt::arg("slots", config.replication_slots_max),
-      fmt::arg("kept", std::max<std::uint64_t>(config.slot_wal_kept_size_max / mebibyte, 1)),
-      fmt::arg("buffers", std::max<std::uint64_t>(config.shared_buffers_size / mebibyte, 1)));
+             fmt::arg("listen", config.tcp ? "127.0.0.1" : ""),
+             fmt::arg("port", config.port),
+             fmt::arg("sockets", quote_setting(quote_entry(config.socket_folder.native()))),
+             fmt::arg("connections", config.connections_max),
+             fmt::arg("slots", config.replication_slots_max),
+             fmt::arg("kept", std::max<std::uint64_t>(config.slot_wal_kept_size_max / mebibyte, 1)),
+             fmt::arg("buffers",
+                      std::max<std::uint64_t>(config.shared_buffers_size / mebibyte, 1)));
 }
 
 std::string to_pg_hba_conf(const PostgresClusterConfig& config) {

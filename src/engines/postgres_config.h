@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,7 @@ struct PostgresClusterConfig {
   std::uint64_t shared_buffers_size = 128uz * 1024 * 1024;
   std::uint32_t replication_slots_max = 16;
   std::uint64_t slot_wal_kept_size_max = 1024uz * 1024 * 1024;  // Then a slot is given up.
+  std::map<std::string, std::string> settings{};                // Others; ours win.
 };
 
 // The name of the file that postgresql.conf includes last.

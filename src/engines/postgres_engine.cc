@@ -249,6 +249,7 @@ Result<void> PostgresEngine::write_configuration() {
       .shared_buffers_size =
           options_.shared_buffers_size.value_or(shared_buffers_size_for(memory_size())),
       .slot_wal_kept_size_max = options_.slot_wal_kept_size_max,
+      .settings = options_.settings,
   };
   const auto& owner = folder_.engine_user();
   MERIDIAN_CHECK(replace_file(cluster / postgres_config_name, to_postgresql_conf(config), owner));

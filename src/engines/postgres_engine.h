@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -23,6 +24,7 @@ struct PostgresEngineOptions {
   std::uint32_t connections_max = 200;
   std::optional<std::uint64_t> shared_buffers_size{};  // By default from the machine's memory.
   std::uint64_t slot_wal_kept_size_max = 1024uz * 1024 * 1024;
+  std::map<std::string, std::string> settings{};  // Of postgresql.conf; those of Meridian win.
   Duration predecessor_timeout = predecessor_timeout_default;
 };
 

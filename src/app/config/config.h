@@ -67,10 +67,8 @@ struct TimelineConfig {
   CommitWait commit_wait = CommitWait::door;
   Duration commit_wait_max = std::chrono::milliseconds(250);
   Duration nudge_after = std::chrono::milliseconds(5);
-  Duration lag_budget = std::chrono::milliseconds(20);
   std::optional<bool> manage_roles;  // Ask manages_roles().
   Attribution attribution = Attribution::trigger;
-  std::uint32_t connections_max = 16;
 
   // As said, or else whether the database is an owned one.
   bool manages_roles() const noexcept { return manage_roles.value_or(url.empty()); }
@@ -218,7 +216,6 @@ struct TrailConfig {
   std::uint64_t segment = 64 * mebibyte;
   Duration retention = std::chrono::days(90);
   Duration sync_interval = std::chrono::seconds(1);
-  std::optional<std::uint64_t> size_max;
 
   friend bool operator==(const TrailConfig&, const TrailConfig&) = default;
 };

@@ -132,7 +132,6 @@ TEST(Reader, AGoodFileFillsTheServers) {
   EXPECT_EQ(config.engines.postgres.settings.at("work_mem"), "32MB");
   EXPECT_EQ(config.cache.bytes_max, gibibyte);
   EXPECT_EQ(config.trail.retention, std::chrono::days(400) + std::chrono::hours(12));
-  EXPECT_EQ(config.trail.size_max, std::nullopt);
 }
 
 TEST(Reader, AGoodFileFillsRolesAndViews) {

@@ -83,7 +83,6 @@ void add_identity_settings(SettingTable& table) {
       {.documentation = "The issuer exactly as its tokens say it in `iss`. Its keys are found from "
                         "there by discovery.",
        .example = "https://kubernetes.default.svc",
-       .applies = Applies::at_once,
        .required = true});
   table.setting<IssuerConfig>(
       "issuers.*.audience",
@@ -92,23 +91,20 @@ void add_identity_settings(SettingTable& table) {
       {.documentation =
            "What a token's `aud` must name. Have one of Meridian's own, so that a token "
            "for another service opens nothing here.",
-       .example = "meridian",
-       .applies = Applies::at_once});
+       .example = "meridian"});
   table.setting<IssuerConfig>(
       "issuers.*.lifetime_max",
       [](auto& issuer) -> auto& { return issuer.lifetime_max; },
       DurationType{.min = minutes(1), .max = days(30)},
       {.documentation = "Tokens that live longer from `iat` to `exp` are refused.",
-       .example = "12h",
-       .applies = Applies::at_once});
+       .example = "12h"});
   table.setting<IssuerConfig>(
       "issuers.*.allow_insecure_http",
       [](auto& issuer) -> auto& { return issuer.allow_insecure_http; },
       FlagType{},
       {.documentation = "Allows an `http://` URL. Whoever can change what travels on that network "
                         "can then make tokens; for tests on one machine.",
-       .example = "true",
-       .applies = Applies::at_once});
+       .example = "true"});
 
   table.section("token", "The tokens that Meridian gives out itself.");
   table.setting<Config>(

@@ -88,7 +88,8 @@ void add_limit_settings(SettingTable& table) {
       [](auto& config) -> auto& { return config.limits.visits_per_address; },
       CountType{.min = 1, .max = visits_most},
       {.documentation = "Connections to each door from one address (IPv6: from one /64) at a time. "
-                        "Raise it when clients come through one address translator.",
+                        "Raise it when clients come through one address translator. Connections "
+                        "from this machine do not count.",
        .example = "5000"});
   table.setting<Config>(
       "limits.unauthenticated_per_address",

@@ -32,8 +32,10 @@ void add_commit_wait_settings(SettingTable& table) {
       {.documentation =
            "How a commit is kept from being acknowledged before the cache knows of it. `door`: the "
            "Postgres door holds the answer; commits that go past Meridian are not covered. "
-           "`database`: PostgreSQL itself waits, as for a synchronous standby, so commits from "
-           "anywhere are covered. `off`: reads from the cache may be older than an acknowledged "
+           "`database`: PostgreSQL waits too, with this node as its only synchronous standby "
+           "(`synchronous_standby_names` is set while the feed stands), so commits from anywhere "
+           "are covered; should the node die, they wait for its return. `off`: reads from the "
+           "cache may be older than an acknowledged "
            "commit by the feed's delay. Where no view is defined nothing waits.",
        .example = "database"});
   table.setting<Config>(
@@ -51,13 +53,6 @@ void add_commit_wait_settings(SettingTable& table) {
       {.documentation = "A commit that has waited this long makes Meridian write a message to the "
                         "feed, which moves a feed that has nothing else to tell.",
        .example = "2ms"});
-  table.setting<Config>(
-      "timeline.lag_budget",
-      [](auto& config) -> auto& { return config.timeline.lag_budget; },
-      DurationType{.min = milliseconds(1), .max = seconds(60)},
-      {.documentation = "A feed that is further behind sets the cache aside for all, so that "
-                        "commits need not wait. It comes back by itself.",
-       .example = "50ms"});
 }
 
 void add_redis_settings(SettingTable& table) {
@@ -199,14 +194,6 @@ void add_timeline_settings(SettingTable& table) {
            "a statement trigger on the tables of views puts the request id into the "
            "feed. `off`: `meridian trace` shows invalidations without their cause.",
        .example = "off"});
-  table.setting<Config>(
-      "timeline.connections_max",
-      [](auto& config) -> auto& { return config.timeline.connections_max; },
-      CountType{.min = 4, .max = 1'000},
-      {.documentation =
-           "Connections for Meridian's own work: filling views, probing positions, its "
-           "own tables. The roles' backends come on top (`roles.*.postgres`).",
-       .example = "32"});
   add_redis_settings(table);
   add_engine_settings(table);
 }

@@ -42,14 +42,6 @@ void add_trail_settings(SettingTable& table) {
       DurationType{.min = milliseconds(10), .max = minutes(1)},
       {.documentation = "How often records are forced to the disk: what a power failure may cost.",
        .example = "200ms"});
-  table.setting<Config>(
-      "trail.size_max",
-      [](auto& config) -> auto& { return config.trail.size_max; },
-      OptionalType<BytesType>{{.min = 64 * mebibyte, .max = 1024 * tebibyte}},
-      {.documentation = "The most that the trail of this node may take. The oldest files go first, "
-                        "even before `trail.retention` has passed. `none`: only age deletes, and a "
-                        "full disk stops the doors.",
-       .example = "50GiB"});
 }
 
 }  // namespace

@@ -146,6 +146,7 @@ class PostgresDoor final : public Door {
                                                       token.reveal(),
                                                       deadline));
     token = Secret();
+    visit.let_in();
     MERIDIAN_CO_TRY(std::shared_ptr<Pool> pool,
                     shared_.parts.pools.find(admission.principal->role_name, database));
     const auto login_settings = pool->login_settings();

@@ -201,6 +201,7 @@ Async<bool> RedisVisit::log_in() {
     if (auto written = reads_.flush(); !written) co_return false;
     registration_ = {};
     principal_ = std::move(admitted->principal);
+    visit_.let_in();
     slot_ = std::move(admitted->slot);
     registration_ = shared_.parts.registry.add(visit_.id(), DoorName::redis, principal_, *this);
     decoder_.set_authenticated(true);

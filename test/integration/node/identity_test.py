@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import re
+import subprocess
 import time
 import unittest
 
@@ -277,6 +280,7 @@ limits:
   failed_logins_per_minute: 5
   idle_timeout: 2s
   request_bytes_max: 64KiB
+engines: {postgres: {settings: {work_mem: 7MB}}}
 """,
         )
 
@@ -290,6 +294,9 @@ limits:
                 self.assertIn("idle", str(session.wait_for_end()))
                 with self.assertRaises((clients.RedisError, clients.Ended)):
                     reader.reply()
+
+    def test_settings_of_the_owned_server(self):
+        self.assertEqual(self.node.owner("SHOW work_mem"), "7MB")
 
     def test_a_long_statement_is_not_idle(self):
         with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as session:
@@ -320,6 +327,85 @@ limits:
         self.assertIn("too many failed logins", str(refused.exception))
         with self.assertRaises(clients.RedisError):
             clients.Redis(self.node, self.node.token("storefront"), "storefront").close()
+
+
+def outside_address():
+    """An address of this machine that is not of the loopback interface."""
+    said = subprocess.run(["hostname", "-I"], capture_output=True, text=True)
+    for address in said.stdout.split():
+        if re.fullmatch(r"[0-9.]+", address):
+            return address
+    raise unittest.SkipTest("this machine has no address but its own")
+
+
+class AddressTest(unittest.TestCase):
+    """Who comes over the network."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = node.Node(
+            ROLES
+            + """
+tls: {certificate: server.pem, key: server.key}
+limits: {visits_per_address: 6, unauthenticated_per_address: 3, login_timeout: 1m}
+""",
+            host=outside_address(),
+        )
+        cls.addClassCleanup(cls.node.close)
+        subprocess.run(
+            [
+                "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                "-keyout", cls.node.root / "server.key", "-out", cls.node.root / "server.pem",
+                "-subj", "/CN=localhost",
+            ],
+            check=True,
+            capture_output=True,
+        )
+        cls.node.start()
+
+    def log_in(self):
+        """Over TLS, as psql does it; the process stays."""
+        host, port = self.node.doors["postgres"]
+        session = subprocess.Popen(
+            ["psql", "-X", "-A", "-t", f"host={host} port={port} user=checkout dbname=shop"
+             " sslmode=require"],
+            env={**os.environ, "PGPASSWORD": self.node.token("checkout")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(session.wait)
+        self.addCleanup(session.stdout.close)
+        self.addCleanup(session.stderr.close)
+        self.addCleanup(session.stdin.close)
+        self.addCleanup(session.kill)
+        session.stdin.write("SELECT 'in';\n")
+        session.stdin.flush()
+        return session, session.stdout.readline().strip()
+
+    def refused(self):
+        with clients.connect(self.node.doors["postgres"]) as stream:
+            return clients.read_to_end(stream) == b""
+
+    def test_connections_of_an_address(self):
+        waiting = [clients.connect(self.node.doors["postgres"]) for _ in range(3)]
+        for stream in waiting:
+            self.addCleanup(stream.close)
+        # Long before login_timeout.
+        self.assertTrue(self.refused())
+        waiting.pop().close()
+        # Who has logged in makes room for the next one, up to visits_per_address.
+        sessions = []
+        for _ in range(4):
+            session, said = node.wait_until(self.let_in, "a place is free")
+            sessions.append(session)
+            self.assertEqual(said, "in")
+        self.assertTrue(self.refused())
+
+    def let_in(self):
+        session, said = self.log_in()
+        return (session, said) if said else None
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def alive(process):
 class Node:
     """One data folder and the program that serves it, as often as it is started."""
 
-    def __init__(self, config=SHOP, root=None):
+    def __init__(self, config=SHOP, root=None, host="127.0.0.1"):
+        self.host = host
         self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="meridian-test-"))
         os.chmod(self.root, 0o711)
         self.data = self.root / "data"
@@ -67,7 +68,7 @@ class Node:
     def write_config(self, text):
         """Puts the file in its place at once: a reload never reads half of it."""
         fresh = self.config_file.with_suffix(".new")
-        fresh.write_text(text + LISTEN)
+        fresh.write_text(text + LISTEN.replace("127.0.0.1", self.host))
         fresh.rename(self.config_file)
 
     def spawn(self, *arguments, command="up", preexec=None):
