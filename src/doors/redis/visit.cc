@@ -269,8 +269,8 @@ Async<> RedisVisit::finish() {
   const Shield shield(co_await this_fibre());
   registration_ = {};
   visit_.on_drain(nullptr);
+  co_await drop_lease();  // First: its fibre waits on the exchange.
   exchange_.reset();
-  co_await drop_lease();
   // Where no reply is owed, a client takes it for the answer to what it asks next.
   if (!farewell_.empty() && out_.empty()) {
     (void)co_await write_all(visit_.stream(),
