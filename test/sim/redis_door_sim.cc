@@ -237,7 +237,7 @@ TEST(RedisDoorSim, EveryReplyIsRightAndNobodyIsToldMoreThanHeMay) {
 }
 
 TEST(RedisDoorSim, WithoutFaultsNothingIsLost) {
-  const Findings findings = total(50,
+  const Findings findings = total(number_from("N", 50),
                                   {.redis_breaks = false,
                                    .database_breaks = false,
                                    .revocations = false,
