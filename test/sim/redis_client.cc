@@ -184,8 +184,10 @@ Async<bool> RedisClient::log_in() {
   const std::string secret = token(lifetime);
   const WallTime ends =
       std::chrono::floor<seconds>(loop_.wall_now()) + std::chrono::floor<seconds>(lifetime);
-  const auto admitted = [this, ends](const Value& value) -> std::string {
+  const std::uint64_t way = random_.below(3);
+  const auto admitted = [this, ends, way](const Value& value) -> std::string {
     if (!value.is_error()) {
+      if (way < 2) resp3_ = way == 0;
       logged_in_ = true;
       expires_at_ = ends;
       return "";
@@ -196,9 +198,7 @@ Async<bool> RedisClient::log_in() {
     }
     return "a good token was refused";
   };
-  const std::uint64_t way = random_.below(3);
   if (way == 0) {
-    resp3_ = true;
     add({"HELLO", "3", "AUTH", rights_.role, secret, "SETNAME", "sim"}, admitted);
   } else if (way == 1) {
     add({"HELLO", "2", "AUTH", "default", secret}, admitted);
@@ -458,7 +458,8 @@ void RedisClient::add_transaction(bool with_publish) {
         return value.text == (transaction->open ? "QUEUED" : "OK") ? "" : "not queued";
       });
   if (with_publish) {
-    const std::string other = fmt::format("ch:{}", random_.below(8));
+    // Not its own: Redis 7.0 would put the message into the middle of EXEC's reply.
+    const std::string other = fmt::format("ch:{}", (number_ + 1 + random_.below(7)) % 8);
     add({"PUBLISH", other, other + "|from " + std::to_string(number_)},
         [transaction](const Value& value) -> std::string {
           if (is_loss(value)) return "";
