@@ -42,6 +42,7 @@ RedisVisit::RedisVisit(RedisDoorShared& shared, Visit& visit)
     : shared_(shared),
       visit_(visit),
       since_(shared.parts.loop.now()),
+      unauthenticated_since_(since_),
       decoder_(shared.parts.limits.requests),
       reads_(shared.parts.trail, {visit.id(), visit.request()}),
       settled_(visit.loop()) {}
