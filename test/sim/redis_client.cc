@@ -53,8 +53,8 @@ bool is_loss(const Value& value) {
 }
 
 bool is_farewell(const Value& value) {
-  return value.is_error() && (value.text.contains("access was revoked") ||
-                              value.text.contains("session has expired"));
+  return value.is_error() &&
+         (value.text.contains("access was revoked") || value.text.contains("session has expired"));
 }
 
 bool is_data(const Value& value) {
@@ -172,7 +172,7 @@ Async<bool> RedisClient::try_without_login() {
     const std::string forged = sign(header_of(key), claims.to_json(), key);
     add({"AUTH", rights_.role, forged}, [](const Value& value) {
       return value.is_error() && value.text.starts_with("WRONGPASS") ? ""
-                                                                      : "a forged token was taken";
+                                                                     : "a forged token was taken";
     });
     add({"GET", "g:1"}, refused);
   }
@@ -265,8 +265,7 @@ Async<bool> RedisClient::subscribe() {
         if (random_.chance(0.4)) {
           add({"PUBLISH", channel(), channel() + "|" + std::string(random_.below(900), 'x')},
               [](const Value& value) {
-                return value.type == Value::Type::integer || is_loss(value) ? ""
-                                                                             : "not a count";
+                return value.type == Value::Type::integer || is_loss(value) ? "" : "not a count";
               });
         } else if (random_.chance(0.2)) {
           add({"CLIENT", "GETNAME"}, [](const Value& value) {
@@ -339,11 +338,10 @@ std::string RedisClient::check_view_text(std::size_t group,
     const auto version = parse_number<std::uint64_t>(parts[row]);
     if (!version) return "not a value";
     if (*version < floor[group][row]) {
-      world_.findings.note(world_.findings.stale,
-                           fmt::format("client {} read {} after {} was acknowledged",
-                                       number_,
-                                       text,
-                                       floor[group][row]));
+      world_.findings.note(
+          world_.findings.stale,
+          fmt::format(
+              "client {} read {} after {} was acknowledged", number_, text, floor[group][row]));
     }
   }
   return "";
@@ -463,8 +461,8 @@ void RedisClient::add_transaction(bool with_publish) {
     add({"PUBLISH", other, other + "|from " + std::to_string(number_)},
         [transaction](const Value& value) -> std::string {
           if (is_loss(value)) return "";
-          const bool right = transaction->open ? value.text == "QUEUED"
-                                               : value.type == Value::Type::integer;
+          const bool right =
+              transaction->open ? value.text == "QUEUED" : value.type == Value::Type::integer;
           return right ? "" : "not queued";
         });
   }
@@ -510,8 +508,7 @@ void RedisClient::add_forbidden() {
 Async<bool> RedisClient::send_all() {
   // The wire splits what is written; now and then the client itself does.
   while (!out_.empty()) {
-    const std::size_t size =
-        random_.chance(0.1) ? 1 + random_.below(out_.size()) : out_.size();
+    const std::size_t size = random_.chance(0.1) ? 1 + random_.below(out_.size()) : out_.size();
     const std::string part = out_.substr(0, size);
     out_.erase(0, size);
     if (auto written = co_await write_all(*stream_, part, loop_.after(patience)); !written) {
@@ -606,7 +603,8 @@ bool RedisClient::take_reply(const std::string& reply) {
   expected_.pop_front();
   if (is_loss(*value)) ++world_.findings.link_losses;
   if (value->is_error() && !is_loss(*value)) ++world_.findings.refusals;
-  const bool is_login = expected.request.starts_with("AUTH") || expected.request.starts_with("HELLO");
+  const bool is_login =
+      expected.request.starts_with("AUTH") || expected.request.starts_with("HELLO");
   const bool lasts =
       (!rights_.revoked_at || expected.sent <= *rights_.revoked_at) &&
       (!expected.expires_at || !logged_in_ || is_login ||
@@ -625,12 +623,10 @@ bool RedisClient::take_reply(const std::string& reply) {
   if (!logged_in_ && value->is_error() && value->text.starts_with("NOAUTH")) return true;
   std::string wrong = expected.check(*value);
   if (wrong.empty()) return true;
-  world_.findings.note(world_.findings.misplaced,
-                       fmt::format("client {}: {} was answered {}: {}",
-                                   number_,
-                                   expected.request,
-                                   words(*value),
-                                   wrong));
+  world_.findings.note(
+      world_.findings.misplaced,
+      fmt::format(
+          "client {}: {} was answered {}: {}", number_, expected.request, words(*value), wrong));
   return false;
 }
 

@@ -36,9 +36,9 @@ struct Findings {
   std::uint64_t link_losses = 0;
   std::uint64_t pushes = 0;
   std::uint64_t transactions = 0;
-  std::uint64_t cut_off = 0;     // Visits that ended with a revocation or an expiry.
-  std::uint64_t stale = 0;       // Views older than what was acknowledged before the request.
-  std::uint64_t misplaced = 0;   // Replies that do not answer their request.
+  std::uint64_t cut_off = 0;      // Visits that ended with a revocation or an expiry.
+  std::uint64_t stale = 0;        // Views older than what was acknowledged before the request.
+  std::uint64_t misplaced = 0;    // Replies that do not answer their request.
   std::uint64_t unwarranted = 0;  // Data without a login, or after it was worth nothing.
   std::uint64_t missing = 0;      // Requests without reply on a connection that stands.
   std::uint64_t unexplained = 0;  // Visits that ended for no reason.

@@ -153,7 +153,8 @@ class RedisDoorNode final : public InvalidationListener {
         sim_redis(loop, {.password = "secret", .command_reply = {}}),
         connector(loop, sim_redis, redis_wire, mutations.repeats_replies),
         registry(loop, world.revocations.published(), visit_limits),
-        commit_wait(loop, coherence, database, world.metrics, {.enabled = !mutations.no_commit_wait}),
+        commit_wait(
+            loop, coherence, database, world.metrics, {.enabled = !mutations.no_commit_wait}),
         links(loop, connector, world.metrics, {.exclusive_max = 6, .exclusive_idle_max = 2}),
         mutations_(mutations),
         source_(database),
@@ -192,7 +193,8 @@ class RedisDoorNode final : public InvalidationListener {
   static RoleConfig make_role(const std::string& name) {
     RoleConfig role;
     role.name = name;
-    role.bindings.push_back({.issuer = "corp", .subject = name + ":*", .claims = {}, .review_by = {}});
+    role.bindings.push_back(
+        {.issuer = "corp", .subject = name + ":*", .claims = {}, .review_by = {}});
     role.redis.emplace();
     return role;
   }

@@ -241,7 +241,8 @@ Async<bool> RedisVisit::settle_relay() {
   co_return true;
 }
 
-// Messages of the visit's own link come at any time, and in parts: a reply of ours goes between two.
+// Messages of the visit's own link come at any time, and in parts: a reply of ours goes between
+// two.
 Async<bool> RedisVisit::between_messages() {
   while (lease_ && !leased_.between()) {
     if (co_await settled_.wait() != Wake::ready) co_return false;

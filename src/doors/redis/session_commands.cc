@@ -212,8 +212,9 @@ Async<bool> RedisVisit::log_in() {
     // A subscription or a transaction was judged as the principal that it began with, and ends with
     // its rights. The same one may bring a fresh token.
     if (needs_lease() && !same_principal(*principal_, *admitted->principal)) {
-      reply_error("ERR another identity cannot log in inside of a transaction or a subscription; "
-                  "send RESET first");
+      reply_error(
+          "ERR another identity cannot log in inside of a transaction or a subscription; "
+          "send RESET first");
       co_return co_await flush();
     }
     // Requests from here on are judged as the new principal.
