@@ -15,7 +15,13 @@ std::vector<ClaimCondition> to_conditions(const std::map<std::string, std::strin
 }
 
 RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
-  RoleConfig told{.name = name, .bindings = {}, .postgres = {}, .redis = {}};
+  RoleConfig told{.name = name,
+                  .bindings = {},
+                  .postgres = {},
+                  .redis = {},
+                  .expiry = role.postgres.expiry == config::Expiry::finish_transaction
+                                ? ExpiryPolicy::finish_transaction
+                                : ExpiryPolicy::end};
   for (const config::BindingConfig& binding : role.bind) {
     BindingConfig one{.issuer = binding.issuer,
                       .subject = binding.subject,
@@ -83,10 +89,6 @@ GateConfig to_gate_config(const config::Config& config,
                                       .claims = to_conditions(binding.claims),
                                       .new_subject = binding.as});
   }
-  const bool finishes = std::ranges::any_of(config.roles, [](const auto& role) {
-    return role.second.postgres.expiry == config::Expiry::finish_transaction;
-  });
-  told.visits.expiry = finishes ? ExpiryPolicy::finish_transaction : ExpiryPolicy::end;
   return told;
 }
 

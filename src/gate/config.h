@@ -72,12 +72,18 @@ struct RedisConfig {
   std::uint32_t visits_max = 1'000;   // On this node.
 };
 
+enum class ExpiryPolicy : std::uint8_t {
+  end,                 // A visit ends when its token expires.
+  finish_transaction,  // It ends with its open transaction, at most `expiry_grace` later.
+};
+
 // What a principal may do, and who has it. Also a database login role of the same name.
 struct RoleConfig {
   std::string name;
   std::vector<BindingConfig> bindings;
   std::optional<PostgresConfig> postgres;  // Absent: no way in through that door.
   std::optional<RedisConfig> redis;
+  std::optional<ExpiryPolicy> expiry = std::nullopt;
 };
 
 // Failed logins of one address.
@@ -87,13 +93,8 @@ struct LoginLimits {
   std::size_t addresses_max = 65'536;  // Remembered at a time; beyond it the oldest are forgotten.
 };
 
-enum class ExpiryPolicy : std::uint8_t {
-  end,                 // A visit ends when its token expires.
-  finish_transaction,  // It ends with its open transaction, at most `expiry_grace` later.
-};
-
 struct VisitLimits {
-  ExpiryPolicy expiry = ExpiryPolicy::end;
+  ExpiryPolicy expiry = ExpiryPolicy::end;            // Of roles that do not say.
   Duration expiry_notice = std::chrono::seconds(30);  // A visit is told this long before.
   Duration expiry_grace = std::chrono::seconds(30);
 };

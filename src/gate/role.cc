@@ -157,6 +157,7 @@ Result<std::shared_ptr<const Role>> compile_role(const RoleConfig& config, Visit
   }
   auto role = std::make_shared<Role>();
   role->name = config.name;
+  role->expiry = config.expiry;
   for (std::size_t i = 0; i < config.bindings.size(); ++i) {
     const BindingConfig& binding = config.bindings[i];
     auto condition = Condition::compile(binding.issuer, binding.subject, binding.claims);

@@ -50,6 +50,7 @@ struct Role {
   std::vector<Binding> bindings;
   std::optional<PostgresPermissions> postgres;
   std::optional<RedisPermissions> redis;
+  std::optional<ExpiryPolicy> expiry;  // Nothing: the node's.
   std::shared_ptr<VisitCount> postgres_visits;
   std::shared_ptr<VisitCount> redis_visits;
   std::string denial;  // The rule's text where there is no such permission.

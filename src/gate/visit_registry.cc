@@ -82,6 +82,10 @@ void VisitRegistry::tell(Entry& entry, Ending ending) {
   entry.control.end(std::move(ending));
 }
 
+ExpiryPolicy VisitRegistry::expiry_of(const Principal& principal) const noexcept {
+  return principal.role ? principal.role->expiry.value_or(limits_.expiry) : limits_.expiry;
+}
+
 void VisitRegistry::run_step(Entry& entry) {
   const WallTime expires_at = entry.visit.principal->expires_at;
   switch (entry.step) {
@@ -98,7 +102,7 @@ void VisitRegistry::run_step(Entry& entry) {
       }
       return;
     case Step::expire:
-      if (limits_.expiry == ExpiryPolicy::finish_transaction) {
+      if (expiry_of(*entry.visit.principal) == ExpiryPolicy::finish_transaction) {
         entry.step = Step::insist;
         schedule(entry, later(expires_at, limits_.expiry_grace));
         tell(entry,

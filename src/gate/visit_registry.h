@@ -99,6 +99,7 @@ class VisitRegistry {
   bool check_revocation(Entry& entry, WallTime now);
   void run_due();
   void run_step(Entry& entry);
+  ExpiryPolicy expiry_of(const Principal& principal) const noexcept;
   Async<> watch_clock();
 
   Loop& loop_;
