@@ -109,13 +109,35 @@ Async<Result<std::unique_ptr<Backend>>> Pool::queue(EpollLoop& loop, Deadline de
                     quote(role_) + " in database " + quote(database_) + " are in use " +
                     "(backends_max) and " + std::string(why));
   };
+  std::unique_ptr<Backend> idle;
+  bool may_open = false;
   {
     const std::lock_guard lock(mutex_);
-    if (waiters_.size() >= options.queue_max) {
+    // Another loop may have given one back since take() looked; it would have told nobody.
+    if (!idle_.empty()) {
+      idle = std::move(idle_.back().backend);
+      idle_.pop_back();
+    } else if (total_ < options.backends_max) {
+      may_open = true;
+      ++total_;
+    } else if (waiters_.size() >= options.queue_max) {
       co_return refuse(std::to_string(options.queue_max) + " visits wait already (queue_max)");
     }
-    waiters_.push_back(waiter);
-    waiting_gauge_.add(1);
+    if (!idle && !may_open) {
+      waiters_.push_back(waiter);
+      waiting_gauge_.add(1);
+    }
+  }
+  if (may_open) co_return co_await open(loop, deadline);
+  if (idle && !stale(*idle, loop.now())) {
+    idle->enter_loop(loop);
+    co_return idle;
+  }
+  if (idle) {
+    // Its place is this visit's.
+    idle.reset();
+    open_gauge_.add(-1);
+    co_return co_await open(loop, deadline);
   }
   const Deadline patience = earlier(deadline, loop.after(options.queue_timeout));
   const Wake wake = co_await waiter->done.wait(patience);

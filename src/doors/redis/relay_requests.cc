@@ -75,11 +75,19 @@ RedisVisit::Next RedisVisit::relay(const resp::Command& command, const resp::Req
     if (!decision.allowed) return deny(Action::command, command.name, decision.rule);
   }
   if (const auto next = decide_resources(channels, arguments)) return *next;
+  const bool subscribes =
+      channels == ChannelUse::subscribe || channels == ChannelUse::subscribe_pattern;
+  const std::size_t subscriptions_max = shared_.parts.limits.subscriptions_max;
+  if (subscribes && subscriptions_.size() + arguments.size() - 1 > subscriptions_max) {
+    if (owes()) return Next::settle;
+    reply_error(fmt::format("ERR a connection has at most {} subscriptions", subscriptions_max));
+    return Next::go_on;
+  }
   const bool shares = !needs_lease() && command.may_share_connection(arguments);
   if (!shares && !owed_.empty()) return Next::settle;
   if (!shares && !lease_) return want(Act::Kind::lease, request);
   if (!lease_) {
-    if (exchange_.replies_left() == 0) relayed_at_ = shared_.parts.loop.batch_time();
+    if (!redis_owes()) relayed_at_ = shared_.parts.loop.batch_time();
     link_ = shared_.parts.links.link_for(exchange_, protocol_);
     if (!link_) return want(Act::Kind::link, request);
   }
@@ -187,17 +195,16 @@ RedisVisit::Next RedisVisit::send_shared(const resp::Command& command,
 Async<bool> RedisVisit::settle_relay() {
   if (lease_) {
     // Its own fibre passes them on.
-    while (lease_ && exchange_.replies_left() > 0) {
+    while (lease_ && redis_owes()) {
       if (co_await settled_.wait() != Wake::ready) co_return false;
     }
     co_return true;
   }
-  // All may have come already, while views were waited for.
-  if (exchange_.replies_left() == 0 && !exchange_.failed() && exchange_.held().empty())
-    co_return true;
+  if (!redis_owes()) co_return true;
   const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.request_timeout);
   std::string text;
-  while (exchange_.replies_left() > 0 && !exchange_.failed()) {
+  // All may have come while something else was waited for; then it is still to be passed on.
+  while (!exchange_.failed() && (exchange_.replies_left() > 0 || !exchange_.held().empty())) {
     const Wake wake = co_await exchange_.answers(deadline);
     if (wake == Wake::cancelled) co_return false;
     text.clear();
@@ -239,6 +246,15 @@ Async<bool> RedisVisit::settle_relay() {
   co_return true;
 }
 
+// Messages of the visit's own link come at any time, and in parts: a reply of ours goes between
+// two.
+Async<bool> RedisVisit::between_messages() {
+  while (lease_ && !leased_.between()) {
+    if (co_await settled_.wait() != Wake::ready) co_return false;
+  }
+  co_return true;
+}
+
 // A request waits for what it needs, a link, and is then looked at again.
 RedisVisit::Next RedisVisit::want(Act::Kind kind, const resp::Request& request) {
   if (owes()) return Next::settle;
@@ -272,6 +288,7 @@ Async<bool> RedisVisit::take_lease() {
   }
   lease_ = std::move(*lease);
   exchange_.reset();
+  leased_ = {};
   lease_.link().set_owner(exchange_);
   pump_.emplace(visit_.loop());
   pump_->spawn(pump_lease());
@@ -283,16 +300,45 @@ Async<bool> RedisVisit::take_lease() {
 RedisVisit::Next RedisVisit::send_leased(const resp::Command& command,
                                          const resp::Request& request) {
   if (exchange_.failed()) return Next::leave;
+  const bool queued = in_transaction_ && command.name != "exec" && command.name != "discard";
+  const std::size_t replies_count = queued ? 1 : confirmations_of(command, request.arguments);
+  const bool subscribed = !subscriptions_.empty();
   note_session_state(command, request.arguments);
-  // Who is subscribed gets messages and replies as they come; they are not counted.
-  const bool counted =
-      subscriptions_.empty() && channel_use(command.name) == ChannelUse::none && !monitoring_;
+  const ChannelUse use = channel_use(command.name);
+  const bool by_messages = !queued && use != ChannelUse::none && use != ChannelUse::publish;
+  leased_.expect(replies_count, by_messages, subscribed);
+  if (monitoring_) leased_.give_up();
+  // The link counts what it can tell from messages.
+  const bool told_apart = protocol_ == resp::Protocol::resp3 || subscriptions_.empty();
+  const bool counted = !by_messages && told_apart && !monitoring_;
   lease_.link().request(
       exchange_,
       to_request_bytes(request),
       command.flags.has(CommandFlag::write) ? redis::Effect::writes : redis::Effect::reads,
       counted ? 1 : 0);
   return Next::go_on;
+}
+
+namespace {
+
+// Channels, patterns and sharded channels are apart.
+char sort_of(std::string_view name) {
+  if (name == "ssubscribe" || name == "sunsubscribe") return 's';
+  return name.front() == 'p' ? 'p' : 'c';
+}
+
+}  // namespace
+
+// One for each channel; who leaves all gets one for each that there is, and at least one.
+std::size_t RedisVisit::confirmations_of(const resp::Command& command,
+                                         std::span<const std::string_view> arguments) const {
+  const ChannelUse use = channel_use(command.name);
+  if (use == ChannelUse::none || use == ChannelUse::publish) return 1;
+  if (arguments.size() > 1) return arguments.size() - 1;
+  const char sort = sort_of(command.name);
+  const auto count = std::ranges::count_if(
+      subscriptions_, [sort](const std::string& known) { return known.front() == sort; });
+  return std::max<std::size_t>(1, static_cast<std::size_t>(count));
 }
 
 void RedisVisit::note_session_state(const resp::Command& command,
@@ -308,10 +354,8 @@ void RedisVisit::note_session_state(const resp::Command& command,
     tracking_ = resp::is_keyword(arguments[2], "on");
   const ChannelUse use = channel_use(name);
   if (use == ChannelUse::none || use == ChannelUse::publish) return;
-  // Channels, patterns and sharded channels are apart.
   const bool leaves = use == ChannelUse::unsubscribe;
-  const bool sharded = name == "ssubscribe" || name == "sunsubscribe";
-  const char sort = sharded ? 's' : name.front() == 'p' ? 'p' : 'c';
+  const char sort = sort_of(name);
   if (leaves && arguments.size() == 1) {
     std::erase_if(subscriptions_, [&](const std::string& known) { return known.front() == sort; });
   }
@@ -319,7 +363,7 @@ void RedisVisit::note_session_state(const resp::Command& command,
     const std::string known = sort + std::string(channel);
     if (leaves) {
       subscriptions_.erase(known);
-    } else if (subscriptions_.size() < shared_.parts.limits.subscriptions_max) {
+    } else {
       subscriptions_.insert(known);
     }
   }
@@ -327,7 +371,7 @@ void RedisVisit::note_session_state(const resp::Command& command,
 
 bool RedisVisit::needs_lease() const noexcept {
   return in_transaction_ || watching_ || tracking_ || monitoring_ || !subscriptions_.empty() ||
-         (lease_ && exchange_.replies_left() > 0);
+         (lease_ && !leased_.settled());
 }
 
 // Passes on all that comes over the visit's own link, as it comes; gives the link back when nothing
@@ -338,6 +382,10 @@ Async<> RedisVisit::pump_lease() {
     if (co_await exchange_.bytes() != Wake::ready) co_return;
     text.clear();
     exchange_.take(text);
+    if (auto passed = leased_.pass(text, !subscriptions_.empty()); !passed) {
+      visit_.end("Redis is out of step: " + passed.error().detail());
+      co_return;
+    }
     if (!text.empty() && !co_await send(text)) {
       visit_.end("the client left");
       co_return;
@@ -356,11 +404,12 @@ Async<> RedisVisit::pump_lease() {
   }
 }
 
-Async<> RedisVisit::drop_lease() {
+Async<bool> RedisVisit::drop_lease() {
   if (pump_) {
     co_await pump_->close();
     pump_.reset();
   }
+  const bool torn = lease_ && !leased_.between();
   if (lease_) {
     exchange_.reset();
     lease_.give_back();
@@ -368,11 +417,13 @@ Async<> RedisVisit::drop_lease() {
   }
   in_transaction_ = transaction_failed_ = watching_ = tracking_ = monitoring_ = false;
   subscriptions_.clear();
+  if (torn) visit_.note_end("a message of Redis was cut off");
+  co_return !torn;
 }
 
 Async<bool> RedisVisit::abort_transaction() {
   const bool loses_state = tracking_ || !subscriptions_.empty();
-  co_await drop_lease();
+  if (!co_await drop_lease()) co_return false;
   reply_error("EXECABORT Transaction discarded because of previous errors.");
   if (!co_await flush()) co_return false;
   if (loses_state) visit_.note_end("a transaction was given up on a connection with subscriptions");

@@ -19,6 +19,11 @@ bool is_word(std::string_view argument, std::string_view word) {
   return resp::is_keyword(argument, word);
 }
 
+bool same_principal(const Principal& one, const Principal& other) {
+  return one.issuer == other.issuer && one.subject == other.subject &&
+         one.role_name == other.role_name;
+}
+
 }  // namespace
 
 // Nothing when the command is none of these.
@@ -97,17 +102,24 @@ std::optional<RedisVisit::Next> RedisVisit::take_session_command(const resp::Req
   }
 }
 
-// As in Redis, also the login is gone.
 RedisVisit::Next RedisVisit::on_reset() {
+  act_ = make_act(Act::Kind::reset);
+  return Next::act;
+}
+
+// As in Redis, also the login is gone. No message may come behind the answer.
+Async<bool> RedisVisit::reset() {
+  if (!co_await drop_lease()) co_return false;
+  if (auto written = reads_.flush(); !written) co_return false;
   protocol_ = resp::Protocol::resp2;
   decoder_.set_authenticated(false);
   registration_ = {};
   principal_.reset();
   slot_ = {};
+  unauthenticated_since_ = shared_.parts.loop.now();
   client_name_.clear();
   reply([](resp::ReplyWriter& writer) { writer.simple("RESET"); });
-  act_ = make_act(Act::Kind::reset);
-  return Next::act;
+  co_return co_await flush();
 }
 
 // HELLO [version [AUTH user token] [SETNAME name]] (redis.io, HELLO).
@@ -195,6 +207,14 @@ Async<bool> RedisVisit::log_in() {
       } else {
         reply_error(admitted.error());
       }
+      co_return co_await flush();
+    }
+    // A subscription or a transaction was judged as the principal that it began with, and ends with
+    // its rights. The same one may bring a fresh token.
+    if (needs_lease() && !same_principal(*principal_, *admitted->principal)) {
+      reply_error(
+          "ERR another identity cannot log in inside of a transaction or a subscription; "
+          "send RESET first");
       co_return co_await flush();
     }
     // Requests from here on are judged as the new principal.

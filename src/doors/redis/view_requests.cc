@@ -12,7 +12,7 @@ RedisVisit::Next RedisVisit::take_view_request(ViewCommand command,
                                                const resp::Request& request,
                                                std::span<const resp::KeyUse> keys) {
   // While Redis owes replies, or has the visit's connection, those come first.
-  if (exchange_.replies_left() > 0) return Next::settle;
+  if (redis_owes()) return Next::settle;
   if (in_transaction_) {
     transaction_failed_ = true;
     reply_error("ERR views cannot be read inside of MULTI: they are rows, not keys of Redis");
@@ -157,7 +157,8 @@ Async<bool> RedisVisit::settle_views() {
       write_view_reply(writer, one.command, ShownValue(***one.passengers.front()->result), fields);
     }
   }
-  co_return co_await send(text);
+  // A message of the visit's own link may have begun meanwhile.
+  co_return co_await between_messages() && co_await send(text);
 }
 
 }  // namespace meridian

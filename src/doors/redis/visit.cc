@@ -43,6 +43,7 @@ RedisVisit::RedisVisit(RedisDoorShared& shared, Visit& visit)
       visit_(visit),
       since_(shared.parts.loop.now()),
       active_at_(since_),
+      unauthenticated_since_(since_),
       decoder_(shared.parts.limits.requests),
       reads_(shared.parts.trail, {visit.id(), visit.request()}),
       settled_(visit.loop()) {}
@@ -87,7 +88,8 @@ Async<> RedisVisit::run(std::string received) {
 }
 
 Deadline RedisVisit::read_deadline() const {
-  if (!authenticated()) return Deadline::at(since_ + shared_.parts.limits.login_timeout);
+  if (!authenticated())
+    return Deadline::at(unauthenticated_since_ + shared_.parts.limits.login_timeout);
   const Deadline idle = idle_deadline();
   if (reads_.empty()) return idle;
   return earlier(idle, Deadline::at(reads_since_ + shared_.parts.limits.reads_interval));
@@ -129,7 +131,7 @@ Async<bool> RedisVisit::take_bytes(std::string_view bytes) {
       (void)co_await flush();
       co_return false;
     }
-    if (next != Next::settle) {
+    if (next != Next::settle && !(next == Next::act && comes_again())) {
       ++visit_.counters.commands;
       shared_.commands_total.add();
       ++taken;
@@ -145,7 +147,11 @@ Async<bool> RedisVisit::take_bytes(std::string_view bytes) {
     if (!co_await (next == Next::act ? act() : settle())) co_return false;
     input = input_;
   }
-  if (owes() && !lease_ && !co_await settle()) co_return false;
+  // What Redis owes on a link of the visit's own is passed on by that link's fibre.
+  if (lease_ ? !owed_.empty() && !(co_await flush() && co_await settle_views())
+             : owes() && !co_await settle()) {
+    co_return false;
+  }
   input_.clear();
   if (input_.capacity() > write_buffer_kept_max) input_.shrink_to_fit();
   co_return co_await flush();
@@ -268,8 +274,7 @@ Async<bool> RedisVisit::act() {
     case Act::Kind::lease:
       co_return co_await take_lease();
     case Act::Kind::reset:
-      co_await drop_lease();
-      co_return true;
+      co_return co_await reset();
     case Act::Kind::abort_transaction:
       co_return co_await abort_transaction();
   }
@@ -294,8 +299,7 @@ Async<> RedisVisit::finish() {
   const Shield shield(co_await this_fibre());
   registration_ = {};
   visit_.on_drain(nullptr);
-  // A fibre that waits for replies ends first.
-  co_await drop_lease();
+  (void)co_await drop_lease();  // First: its fibre waits on the exchange.
   exchange_.reset();
   // Where no reply is owed, a client takes it for the answer to what it asks next.
   if (!farewell_.empty() && out_.empty()) {

@@ -10,6 +10,7 @@
 // Belongs to the visit's loop.
 
 #include "doors/redis/commands.h"
+#include "doors/redis/leased_replies.h"
 #include "doors/redis/parts.h"
 #include "doors/redis/view_commands.h"
 #include "doors/visit.h"
@@ -104,6 +105,8 @@ class RedisVisit final : public VisitControl {
   Next send_shared(const resp::Command& command, const resp::Request& request);
   Next send_leased(const resp::Command& command, const resp::Request& request);
   Next want(Act::Kind kind, const resp::Request& request);
+  std::size_t confirmations_of(const resp::Command& command,
+                               std::span<const std::string_view> arguments) const;
   void note_session_state(const resp::Command& command,
                           std::span<const std::string_view> arguments);
   bool needs_lease() const noexcept;
@@ -117,7 +120,11 @@ class RedisVisit final : public VisitControl {
   Async<bool> log_in();
   Async<bool> wait_for_link();
   Async<bool> take_lease();
-  Async<> drop_lease();
+  Async<bool> reset();
+  Async<bool> between_messages();
+
+  // False when a message had been passed on in part: the visit is of no use then.
+  Async<bool> drop_lease();
 
   void reply(FunctionRef<void(resp::ReplyWriter&)> write);
   void reply_error(std::string_view text);
@@ -127,7 +134,16 @@ class RedisVisit final : public VisitControl {
   }
   Async<bool> send(std::string_view bytes);
   Async<bool> flush();
-  bool owes() const noexcept { return !owed_.empty() || exchange_.replies_left() > 0; }
+  // Redis has not answered all, or its answer was not passed on, or a message was in part.
+  bool redis_owes() const noexcept {
+    if (lease_) return !leased_.settled();
+    return exchange_.replies_left() > 0 || !exchange_.held().empty() || exchange_.failed();
+  }
+  bool owes() const noexcept { return !owed_.empty() || redis_owes(); }
+  // act_ is what a request needs before it is looked at again.
+  bool comes_again() const noexcept {
+    return act_.kind == Act::Kind::link || act_.kind == Act::Kind::lease;
+  }
   bool authenticated() const noexcept { return principal_ != nullptr; }
   Deadline read_deadline() const;
   Deadline idle_deadline() const;
@@ -140,6 +156,7 @@ class RedisVisit final : public VisitControl {
   Visit& visit_;
   const Time since_;
   Time active_at_;  // When the client last asked for something.
+  Time unauthenticated_since_;
   resp::RequestDecoder decoder_;
   resp::Protocol protocol_ = resp::Protocol::resp2;
   PrincipalPointer principal_;
@@ -160,6 +177,7 @@ class RedisVisit final : public VisitControl {
 
   // A link of its own.
   redis::LinkPool::Lease lease_;
+  LeasedReplies leased_;
   std::optional<Scope> pump_;
   Event settled_;  // Replies of it were passed on.
   bool in_transaction_ = false;
