@@ -221,7 +221,7 @@ class RedisDoorNode final : public InvalidationListener {
   // A client's end of a new connection.
   std::unique_ptr<SimStream> connect(SimWireOptions wire) {
     auto [ours, theirs] = SimStream::make_pair(loop, wire);
-    host.admit(*door_, std::move(theirs), [this] { ++left_count; });
+    host.admit(*door_, std::move(theirs), {.let_in = {}, .left = [this] { ++left_count; }});
     ++connected_count;
     return std::move(ours);
   }
