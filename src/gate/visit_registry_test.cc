@@ -107,6 +107,20 @@ TEST_P(VisitRegistryTest, AVisitEndsWhenItsTokenExpires) {
   EXPECT_TRUE(heard.text.contains("log in again"));
 }
 
+// What one role may does not let the visits of another outlive their tokens.
+TEST_P(VisitRegistryTest, ARolesOwnExpiryComesFirst) {
+  start({.expiry = ExpiryPolicy::finish_transaction, .expiry_grace = seconds(20)});
+  Role strict;
+  strict.expiry = ExpiryPolicy::end;
+  Principal principal = *principal_of("alice", minutes(5));
+  principal.role = std::make_shared<const Role>(strict);
+  Heard heard(loop_);
+  const auto registration = registry_->add(
+      VisitId(1), DoorName::redis, std::make_shared<const Principal>(principal), heard);
+  pass(minutes(10));
+  EXPECT_EQ(heard.lines, (Lines{"270: expiring in 30", "300: end expired"}));
+}
+
 TEST_P(VisitRegistryTest, AnOpenTransactionMayBeFinished) {
   start({.expiry = ExpiryPolicy::finish_transaction, .expiry_grace = seconds(20)});
   Heard heard(loop_);
