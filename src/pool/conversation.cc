@@ -145,7 +145,7 @@ Result<Conversation::Verdict> Conversation::answer(BackendType type, std::string
 }
 
 Result<Conversation::Verdict> Conversation::answer_query(BackendType type, std::string_view body) {
-  const Expected& head = expected_.front();
+  const Expected head = expected_.front();  // A copy: begin_copy_in() moves what is queued.
   Verdict verdict;
   if (type == BackendType::error_response) {
     verdict = failed(body);

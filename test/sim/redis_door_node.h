@@ -218,13 +218,19 @@ class RedisDoorNode final : public InvalidationListener {
     database.start_feed(invalidator_);
   }
 
-  // A client's end of a new connection.
-  std::unique_ptr<SimStream> connect(SimWireOptions wire) {
+  // A client's end of a new connection, through the redis door unless another is given.
+  std::unique_ptr<SimStream> connect(SimWireOptions wire,
+                                     std::optional<Peer> peer = std::nullopt,
+                                     Door* door = nullptr) {
     auto [ours, theirs] = SimStream::make_pair(loop, wire);
-    host.admit(*door_, std::move(theirs), {.let_in = {}, .left = [this] { ++left_count; }});
+    if (peer) theirs->set_peer(*std::move(peer));
+    host.admit(
+        door ? *door : *door_, std::move(theirs), {.let_in = {}, .left = [this] { ++left_count; }});
     ++connected_count;
     return std::move(ours);
   }
+
+  trail::TrailWriter& trail() noexcept { return trail_->writer(0); }
 
   // In the order of a node that stops.
   Async<> stop() {
@@ -290,7 +296,7 @@ class RedisDoorNode final : public InvalidationListener {
     return table;
   }
 
-  std::unique_ptr<trail::Trail> open_trail() {
+  std::unique_ptr<meridian::trail::Trail> open_trail() {
     std::array<Loop*, 1> loops{&loop};
     auto trail = trail::Trail::open({.folder = folder_.path() / "trail",
                                      .node = "n1",
