@@ -49,7 +49,7 @@ void Invalidator::set_views(std::shared_ptr<const ViewSet> views,
 
 void Invalidator::lost() {
   open_.clear();
-  overflowed_ = false;
+  forgotten_.clear();
   plans_.clear();
   coherence_.suspend();
   listener_.feed_lost();
@@ -64,9 +64,10 @@ Invalidator::Effects& Invalidator::effects_of(TransactionId transaction) {
   const auto found = open_.find(transaction);
   if (found != open_.end()) return found->second;
   if (open_.size() >= transactions_max) {
-    // What is forgotten here is made up for by voiding everything at every commit until the stream
-    // is calm again.
-    overflowed_ = true;
+    // What is forgotten here is made up for by voiding everything, and looking everything up, when
+    // they commit.
+    for (const auto& [id, effects] : open_)
+      forgotten_.insert(id);
     open_.clear();
   }
   return open_[transaction];
@@ -207,14 +208,17 @@ void Invalidator::message(TransactionId transaction,
 
 void Invalidator::aborted(TransactionId transaction) {
   open_.erase(transaction);
+  forgotten_.erase(transaction);
 }
 
 void Invalidator::committed(TransactionId transaction, Position end, WallTime /*at*/) {
   transactions_.add();
   auto node = open_.extract(transaction);
   Effects effects = node.empty() ? Effects() : std::move(node.mapped());
-  if (overflowed_) void_everything(effects);
-  if (overflowed_ && open_.empty()) overflowed_ = false;
+  if (forgotten_.erase(transaction) != 0) {
+    void_everything(effects);
+    effects.schema_changed = true;
+  }
   if (effects.everything) {
     effects.slots.assign(1, Slots::everything);
     escalations_.add();

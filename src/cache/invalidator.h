@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace meridian {
@@ -128,7 +129,7 @@ class Invalidator final : public FeedConsumer {
   std::unordered_map<std::uint32_t, WatchedTable> tables_;
   std::unordered_map<std::uint32_t, Plan> plans_;
   std::unordered_map<TransactionId, Effects> open_;
-  bool overflowed_ = false;  // Too many transactions were open: the next commit voids everything.
+  std::unordered_set<TransactionId> forgotten_;  // Of these too many were open.
   std::string ignored_schema_;
   Counter& transactions_;
   Counter& rows_;
