@@ -35,7 +35,10 @@ void Coherence::resume(BootId boot, Position position, const Snapshot& snapshot)
     hold(static_cast<TransactionId>(transaction), std::array{Slots::everything});
   }
   boot_.store(boot, std::memory_order_seq_cst);
-  publish(position);
+  // It may be lower than before, when the server behind is another one that lost the last commits.
+  // Nobody must take its commits for delivered then.
+  applied_.store(position.value, std::memory_order_seq_cst);
+  wake_watches();
   // Before caching: a commit that was acknowledged without waiting is seen by every fill from here
   // on.
   mode_.store(Mode::open, std::memory_order_seq_cst);

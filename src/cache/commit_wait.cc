@@ -61,12 +61,14 @@ Async<Wake> CommitWait::wait(bool unflushed) {
 
 Async<> CommitWait::fly(std::shared_ptr<Round> round) {
   const Deadline bound = loop_.after(options_.wait_max);
+  Result<void> flushed;
   if (round->unflushed) {
     nudges_.add();
-    // If it fails, so does the question below, and says why.
-    (void)co_await positions_.nudge(bound);
+    flushed = co_await positions_.nudge(bound);
   }
-  auto position = co_await positions_.flushed(bound);
+  // Without the nudge the position may lie before the commit, so it would prove nothing.
+  Result<Position> position =
+      flushed ? co_await positions_.flushed(bound) : std::unexpected(flushed.error());
   // The next question may be under way while this round waits for the feed.
   asking_ = false;
   if (boarding_) {

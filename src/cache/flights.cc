@@ -11,6 +11,13 @@ bool FlightBoard::joinable(const Flight& flight) const noexcept {
   return coherence_.serving() && flight.stamp && coherence_.valid(*flight.stamp);
 }
 
+void FlightBoard::set_key(Flight& flight, const ViewKey& key) {
+  flight.view = key.view->shared_from_this();
+  flight.key = key.text;
+  flight.parts.assign(key.part_list().begin(), key.part_list().end());
+  flight.hash = key.hash;
+}
+
 FlightBoard::Boarded FlightBoard::board(const ViewKey& key,
                                         ViewReader& reader,
                                         std::shared_ptr<Passenger> passenger,
@@ -18,19 +25,19 @@ FlightBoard::Boarded FlightBoard::board(const ViewKey& key,
   Part& part = part_of(key.hash);
   const std::lock_guard lock(part.mutex);
   Lane& lane = part.lanes[std::string(key.text)];
-  if (lane.flying && joinable(*lane.flying)) {
+  // A flight by the definition of before is not what a reader that knows a newer one asks for.
+  const bool current = lane.flying && lane.flying->view->generation >= key.view->generation;
+  if (current && joinable(*lane.flying)) {
     lane.flying->passengers.push_back(std::move(passenger));
     return Boarded::joined;
   }
   if (lane.queued) {
+    if (lane.queued->view->generation < key.view->generation) set_key(*lane.queued, key);
     lane.queued->passengers.push_back(std::move(passenger));
     return Boarded::joined;
   }
   auto made = std::make_shared<Flight>();
-  made->view = key.view->shared_from_this();
-  made->key = key.text;
-  made->parts.assign(key.part_list().begin(), key.part_list().end());
-  made->hash = key.hash;
+  set_key(*made, key);
   made->pilot = &reader;
   made->passengers.push_back(std::move(passenger));
   if (lane.flying) {

@@ -3,7 +3,8 @@
 //
 // A reader may share a flight that has not begun (its snapshot will be later than the reader), or
 // one whose value may be kept and was not invalidated since it began (I5). Otherwise it waits for
-// the next one: a key has at most one flight in the air and one that waits for it to land.
+// the next one: a key has at most one flight in the air and one that waits for it to land. After
+// the views changed a reader does not share a flight by their earlier definition.
 
 #include "base/result.h"
 #include "cache/coherence.h"
@@ -79,6 +80,7 @@ class FlightBoard {
   };
 
   Part& part_of(std::uint64_t hash) noexcept { return parts_[hash >> 60]; }
+  static void set_key(Flight& flight, const ViewKey& key);
   bool joinable(const Flight& flight) const noexcept;
 
   Coherence& coherence_;

@@ -67,8 +67,11 @@ Async<> Keeper::reopen() {
     coherence_.rearm();
     if (!coherence_.must_wait()) continue;  // The feed itself is gone.
     const Deadline bound = loop_.after(options_.question_timeout);
-    // Asked for after rearm(): what was acknowledged without waiting lies before it.
-    auto position = co_await positions_.flushed(bound);
+    // Asked for after rearm(): what was acknowledged without waiting lies before it. The nudge
+    // takes with it what was acknowledged without waiting for the disk either.
+    auto nudged = co_await positions_.nudge(bound);
+    Result<Position> position =
+        nudged ? co_await positions_.flushed(bound) : std::unexpected(nudged.error());
     bool reached = false;
     while (position && coherence_.must_wait() && !reached && !bound.passed(loop_.now())) {
       reached = coherence_.reached(*this, *position);
