@@ -63,6 +63,20 @@ std::string with_commas(std::uint64_t number) {
   return text;
 }
 
+// As JSON has it.
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      result += '\\';
+      result += c;
+    } else {
+      result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+  }
+  return result + '"';
+}
+
 std::string in_micros(double micros) {
   return micros >= 10'000 ? fmt::format("{:.1f} ms", micros / 1'000)
                           : fmt::format("{:.0f} us", micros);
@@ -111,6 +125,7 @@ int report(const Options& options,
            const std::vector<WriterResult>& written,
            const std::vector<ReaderResult>& read,
            const ProbeResult& probed,
+           const Quiescence& quiescence,
            const Counts& before,
            const Counts& after) {
   std::uint64_t reads = 0;
@@ -162,9 +177,15 @@ int report(const Options& options,
 
   if (options.json) {
     std::string text = fmt::format(
-        R"({{"reads":{},"stale":{},"errors":{},"commits":{},"seconds":{},"hit_rate":{:.6f})",
+        R"({{"reads":{},"stale":{},"poisoned":{},"compared":{},"compare_given_up":{},"first_fault":{},)"
+        R"("first_error":{},"errors":{},"commits":{},"seconds":{},"hit_rate":{:.6f})",
         reads,
         stale,
+        quiescence.poisoned,
+        quiescence.compared,
+        quiescence.given_up,
+        quoted(stale > 0 ? first_fault : quiescence.first_fault),
+        quoted(quiescence.given_up > 0 ? quiescence.first_error : first_error),
         errors,
         commits.count(),
         seconds,
@@ -193,9 +214,11 @@ int report(const Options& options,
     }
     if (errors > 0) fmt::print("  {} errors, the first: {}\n", with_commas(errors), first_error);
     if (stale > 0) fmt::print("  the first stale read: {}\n", first_fault);
-    fmt::print("{} checked reads, {} stale\n", with_commas(reads), with_commas(stale));
+    fmt::print("{} checked reads, {} stale", with_commas(reads), with_commas(stale));
+    if (options.soak) fmt::print(", {} poisoned", with_commas(quiescence.poisoned));
+    fmt::print("\n");
   }
-  if (stale > 0) return 1;
+  if (stale > 0 || quiescence.poisoned > 0 || quiescence.given_up > 0) return 1;
   if (errors > 0 && !options.faults) return 1;
   if (reads < options.reads_min) {
     std::fputs(

@@ -1,6 +1,7 @@
 #pragma once
 // What the check found, and what the node says about itself.
 
+#include "test/checker/quiescence.h"
 #include "test/checker/readers.h"
 #include "test/checker/writers.h"
 
@@ -26,6 +27,7 @@ int report(const Options& options,
            const std::vector<WriterResult>& written,
            const std::vector<ReaderResult>& read,
            const ProbeResult& probed,
+           const Quiescence& quiescence,
            const Counts& before,
            const Counts& after);
 
