@@ -36,6 +36,7 @@ struct PoolOptions {
   SessionDefaults session{};
 
   friend bool operator==(const PoolOptions&, const PoolOptions&) = default;
+  Duration open_timeout = std::chrono::seconds(10);  // Connecting and logging in.
 };
 
 class Pool {

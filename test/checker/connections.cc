@@ -10,7 +10,7 @@ std::string run_command(const std::string& command) {
     void operator()(std::FILE* pipe) const noexcept { ::pclose(pipe); }
   };
   std::unique_ptr<std::FILE, Close> pipe(::popen(command.c_str(), "re"));
-  if (!pipe) throw std::runtime_error("cannot run " + command);
+  if (!pipe) throw ConnectionError("cannot run " + command);
   std::string output;
   std::array<char, 4096> buffer{};
   while (const std::size_t size = std::fread(buffer.data(), 1, buffer.size(), pipe.get())) {
@@ -18,7 +18,7 @@ std::string run_command(const std::string& command) {
   }
   while (!output.empty() && output.back() == '\n')
     output.pop_back();
-  if (output.empty()) throw std::runtime_error("no token was printed by: " + command);
+  if (output.empty()) throw ConnectionError("no token was printed by: " + command);
   return output;
 }
 
@@ -29,7 +29,14 @@ std::pair<std::string, int> split_address(const std::string& address) {
   return {address.substr(0, colon), std::stoi(address.substr(colon + 1))};
 }
 
-Postgres::Postgres(const Options& options) {
+Postgres::Postgres(const Options& options, Way way) {
+  if (way == Way::direct) {
+    connection_.reset(::PQconnectdb(options.direct.c_str()));
+    if (::PQstatus(connection_.get()) != CONNECTION_OK) {
+      throw ConnectionError(::PQerrorMessage(connection_.get()));
+    }
+    return;
+  }
   const auto [host, port] = split_address(options.postgres);
   const std::string token = run_command(options.writer_token);
   const std::string port_text = std::to_string(port);
@@ -68,6 +75,19 @@ int check(PGconn* connection, PGresult* raw) {
 
 void Postgres::run(const std::string& statement) const {
   check(connection_.get(), ::PQexec(connection_.get(), statement.c_str()));
+}
+
+std::vector<std::vector<std::string>> Postgres::query(const std::string& statement) const {
+  const std::unique_ptr<PGresult, Clear> result(::PQexec(connection_.get(), statement.c_str()));
+  if (::PQresultStatus(result.get()) != PGRES_TUPLES_OK) {
+    throw ConnectionError(::PQerrorMessage(connection_.get()));
+  }
+  std::vector<std::vector<std::string>> rows(static_cast<std::size_t>(::PQntuples(result.get())));
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    for (int column = 0; column < ::PQnfields(result.get()); ++column)
+      rows[row].emplace_back(::PQgetvalue(result.get(), static_cast<int>(row), column));
+  }
+  return rows;
 }
 
 int Postgres::execute(const char* name, std::initializer_list<std::int64_t> values) const {

@@ -5,7 +5,9 @@
 
 #include <libpq-fe.h>
 
+#include <cstdint>
 #include <hiredis/hiredis.h>
+#include <initializer_list>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -18,17 +20,26 @@ struct ConnectionError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// What the command prints, without the line's end. Throws std::runtime_error when it fails.
+// An answer that no revision of anything could give.
+struct BadAnswer : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// What the command prints, without the line's end. Throws ConnectionError when it fails.
 std::string run_command(const std::string& command);
 
 std::pair<std::string, int> split_address(const std::string& address);
 
-// A session at the Postgres door. Throws ConnectionError when it breaks.
+enum class Way : std::uint8_t { door, direct };
+
+// A session at the Postgres door, or past it. Throws ConnectionError when it breaks.
 class Postgres {
  public:
-  explicit Postgres(const Options& options);
+  Postgres(const Options& options, Way way);
 
   void run(const std::string& statement) const;
+  // The rows' texts, without NULL.
+  std::vector<std::vector<std::string>> query(const std::string& statement) const;
   // A prepared statement with integers; the number of rows it changed.
   int execute(const char* name, std::initializer_list<std::int64_t> values) const;
 

@@ -1,6 +1,7 @@
 #include "test/checker/options.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
@@ -34,6 +35,21 @@ Options parse_options(int argc, char** argv) {
       ->capture_default_str();
   program.add_option("--at-least", options.reads_min, "Fewer checked reads than this is a failure");
   program.add_option("--seed", options.seed)->capture_default_str();
+  CLI::Option* const direct =
+      program.add_option("--direct", options.direct, "libpq's connection string, past Meridian");
+  program
+      .add_flag("--soak",
+                options.soak,
+                "With the tables of test/soak/coherence.sql: joined and grouped views, TRUNCATE, "
+                "partitions, DDL, a large transaction; takes commands on standard input")
+      ->needs(direct);
+  program.add_option("--direct-writers", options.direct_writers, "Writers that go past Meridian")
+      ->needs(direct);
+  program.add_flag("--direct-floors",
+                   options.direct_floors,
+                   "Commits past Meridian must be seen too (timeline.commit_wait: database)");
+  program.add_option(
+      "--async-writers", options.async_writers, "Writers with synchronous_commit=off");
   program.add_flag(
       "--faults", options.faults, "Servers are killed meanwhile: errors do not fail the check");
   program.add_flag("--json", options.json, "Print the result as JSON");
@@ -45,6 +61,10 @@ Options parse_options(int argc, char** argv) {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     std::exit(program.exit(error));
+  }
+  if (options.direct_writers + options.async_writers > options.writers) {
+    std::fputs("coherence_checker: more direct and async writers than writers\n", stderr);
+    std::exit(2);
   }
   options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1'000));
   return options;

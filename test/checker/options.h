@@ -22,6 +22,12 @@ struct Options {
   unsigned pipeline = 32;       // Requests a reader sends at once.
   std::uint64_t reads_min = 0;  // Fewer checked reads than this is a failure.
   std::uint64_t seed = 1;
+  // With a soak's schema (test/soak/coherence.sql): more kinds of view, and writers of all kinds.
+  bool soak = false;
+  std::string direct;           // libpq's connection string of the owner, past Meridian.
+  unsigned direct_writers = 0;  // So many of the writers go past Meridian.
+  bool direct_floors = false;   // Commits past Meridian are promised to be seen, too.
+  unsigned async_writers = 0;   // So many of the writers do not wait for the disk.
   bool faults = false;  // Servers die meanwhile: errors are counted, and do not fail the check.
   bool json = false;
 };

@@ -2,11 +2,15 @@
 
 #include "test/checker/connections.h"
 
-#include <charconv>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <memory>
+#include <optional>
 #include <random>
-#include <string_view>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace checker {
@@ -16,32 +20,20 @@ using Clock = std::chrono::steady_clock;
 
 // One read that was asked for and not answered yet.
 struct Asked {
-  std::size_t index = 0;
-  std::int64_t floor = 0;
+  const Subject* subject = nullptr;
+  std::vector<std::int64_t> floors;
   bool as_hash = false;
 };
-
-std::int64_t to_number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc()) throw std::runtime_error("no revision in: " + std::string(text));
-  return value;
-}
-
-// The revision in the JSON object that GET gives, or in the field that HGET gives.
-std::int64_t to_revision(std::string_view text, bool as_hash) {
-  if (as_hash) return to_number(text);
-  constexpr std::string_view name = "\"revision\":";
-  const std::size_t at = text.find(name);
-  if (at == std::string_view::npos)
-    throw std::runtime_error("no revision in: " + std::string(text));
-  return to_number(text.substr(at + name.size()));
-}
 
 class Reader {
  public:
   Reader(const Options& options, Orders& orders, std::uint64_t number)
-      : options_(options), orders_(orders), random_(options.seed * 7'919 + number) {}
+      : options_(options), orders_(orders), random_(options.seed * 7'919 + number) {
+    for (const Kind kind : Orders::kinds) {
+      std::vector<Subject> found = subjects(orders, kind);
+      if (!found.empty()) subjects_.push_back(std::move(found));
+    }
+  }
 
   template <class Round>
   ReaderResult run(const std::atomic<bool>& stop, Round round) {
@@ -63,18 +55,23 @@ class Reader {
     asked_.clear();
     for (unsigned i = 0; i < options_.pipeline; ++i)
       ask(pick(), random_() % 8 == 0);
+    if (options_.soak && random_() % 64 == 0) {
+      connection_->append({"DEL", pick().key});
+      forgotten_ = true;
+    }
     for (const Asked& asked : asked_)
       check(asked);
+    if (std::exchange(forgotten_, false)) (void)connection_->reply();
     orders_.reads.fetch_add(asked_.size(), std::memory_order_relaxed);
   }
 
   void probe(Latencies& hits, Latencies& misses) {
-    const std::size_t index = pick();
-    connection_->command({"DEL", Orders::key(index)});
+    const Subject& subject = pick();
+    connection_->command({"DEL", subject.key});
     asked_.clear();
     for (Latencies* const latencies : {&misses, &hits}) {
       const auto begin = Clock::now();
-      ask(index, false);
+      ask(subject, false);
       check(asked_.back());
       latencies->add(Clock::now() - begin);
     }
@@ -82,36 +79,68 @@ class Reader {
   }
 
  private:
-  std::size_t pick() {
+  // Orders mostly, where there is more; the first ones more often.
+  const Subject& pick() {
+    std::size_t kind = 0;
+    if (subjects_.size() > 1 && random_() % 3 == 0) kind = random_() % subjects_.size();
+    const std::vector<Subject>& choice = subjects_[kind];
     const double share = std::uniform_real_distribution<double>(0, 1)(random_);
-    return std::min(static_cast<std::size_t>(share * share * static_cast<double>(orders_.size())),
-                    orders_.size() - 1);
+    return choice[std::min(
+        static_cast<std::size_t>(share * share * static_cast<double>(choice.size())),
+        choice.size() - 1)];
   }
 
-  void ask(std::size_t index, bool as_hash) {
-    asked_.push_back({index, orders_[index].acknowledged.load(std::memory_order_seq_cst), as_hash});
+  void ask(const Subject& subject, bool as_hash) {
+    as_hash = as_hash && orders_.kind(subject.index) == Kind::order;
+    Asked& asked =
+        asked_.emplace_back(Asked{.subject = &subject, .floors = {}, .as_hash = as_hash});
+    for (std::size_t i = 0; i < subject.count; ++i)
+      asked.floors.push_back(
+          orders_[subject.index + i].acknowledged.load(std::memory_order_seq_cst));
     if (as_hash) {
-      connection_->append({"HGET", Orders::key(index), "revision"});
+      connection_->append({"HGET", subject.key, "revision"});
     } else {
-      connection_->append({"GET", Orders::key(index)});
+      connection_->append({"GET", subject.key});
     }
   }
 
   void check(const Asked& asked) {
     const Redis::Reply reply = connection_->reply();
-    const std::int64_t ceiling = orders_[asked.index].issued.load(std::memory_order_seq_cst);
-    std::optional<std::int64_t> revision;
+    const Subject& subject = *asked.subject;
+    std::vector<std::int64_t> ceilings;
+    for (std::size_t i = 0; i < subject.count; ++i)
+      ceilings.push_back(orders_[subject.index + i].issued.load(std::memory_order_seq_cst));
+    std::optional<std::string> json;
     if (reply->type == REDIS_REPLY_STRING) {
-      revision = to_revision({reply->str, reply->len}, asked.as_hash);
+      json = std::string(reply->str, reply->len);
+      if (asked.as_hash) json = "\"revision\":" + *json;
     } else if (reply->type != REDIS_REPLY_NIL) {
       note_error(reply->type == REDIS_REPLY_ERROR ? reply->str : "a reply of an unexpected type");
       return;
     }
     ++result_.reads;
-    const auto fault = find_fault(asked.index, revision, asked.floor, ceiling);
+    std::optional<std::string> fault;
+    try {
+      fault = find_fault(orders_, subject, parse_value(json), asked.floors, ceilings);
+    } catch (const BadAnswer& bad) {
+      fault = subject.key + ": " + bad.what();
+    }
     if (!fault) return;
     if (result_.stale++ == 0) result_.first_fault = *fault;
+    if (options_.soak) show(subject, *fault);
     orders_.stale.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // When, and who writes it: whoever looks for the reason needs both.
+  void show(const Subject& subject, const std::string& fault) const {
+    std::string line = std::to_string(std::chrono::system_clock::now().time_since_epoch() /
+                                      std::chrono::milliseconds(1)) +
+                       " ms: " + fault + "; writers";
+    for (std::size_t i = 0; i < subject.count; ++i) {
+      const auto number = static_cast<std::size_t>(orders_.id(subject.index + i)) - 1;
+      line += " " + std::to_string(number % options_.writers);
+    }
+    std::fputs((line + "\n").c_str(), stderr);
   }
 
   void note_error(const char* what) {
@@ -122,7 +151,9 @@ class Reader {
   Orders& orders_;
   std::mt19937_64 random_;
   std::unique_ptr<Redis> connection_;
+  std::vector<std::vector<Subject>> subjects_;  // Of one kind each.
   std::vector<Asked> asked_;
+  bool forgotten_ = false;
   ReaderResult result_;
 };
 

@@ -63,6 +63,20 @@ std::string with_commas(std::uint64_t number) {
   return text;
 }
 
+// As JSON has it.
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      result += '\\';
+      result += c;
+    } else {
+      result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+  }
+  return result + '"';
+}
+
 std::string in_micros(double micros) {
   return micros >= 10'000 ? fmt::format("{:.1f} ms", micros / 1'000)
                           : fmt::format("{:.0f} us", micros);
@@ -89,11 +103,11 @@ Counts read_counts(const Options& options) {
   return counts;
 }
 
-void show_progress(const Options& options, const Orders& orders) {
+void show_progress(const Options& options, const Orders& orders, const std::atomic<bool>& stop) {
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + options.duration;
   const bool shows = ::isatty(STDERR_FILENO) != 0;
-  while (Clock::now() < end) {
+  while (!stop && Clock::now() < end) {
     std::this_thread::sleep_for(
         std::min<Clock::duration>(std::chrono::seconds(1), end - Clock::now()));
     if (!shows) continue;
@@ -111,6 +125,7 @@ int report(const Options& options,
            const std::vector<WriterResult>& written,
            const std::vector<ReaderResult>& read,
            const ProbeResult& probed,
+           const Quiescence& quiescence,
            const Counts& before,
            const Counts& after) {
   std::uint64_t reads = 0;
@@ -161,14 +176,21 @@ int report(const Options& options,
                   quantile(before.feed_delay, after.feed_delay, 0.99)});
 
   if (options.json) {
-    std::string text = fmt::format(
-        R"({{"reads":{},"stale":{},"errors":{},"commits":{},"seconds":{},"hit_rate":{:.6f})",
-        reads,
-        stale,
-        errors,
-        commits.count(),
-        seconds,
-        hit_rate);
+    std::string text =
+        fmt::format(R"({{"reads":{},"stale":{},"poisoned":{},"compared":{},"compare_given_up":{},)"
+                    R"("first_fault":{},"first_error":{},"errors":{},"commits":{},"seconds":{},)"
+                    R"("hit_rate":{:.6f})",
+                    reads,
+                    stale,
+                    quiescence.poisoned,
+                    quiescence.compared,
+                    quiescence.given_up,
+                    quoted(stale > 0 ? first_fault : quiescence.first_fault),
+                    quoted(quiescence.given_up > 0 ? quiescence.first_error : first_error),
+                    errors,
+                    commits.count(),
+                    seconds,
+                    hit_rate);
     for (const Row& row : rows) {
       text +=
           fmt::format(R"(,"{}_us":{{"p50":{:.1f},"p99":{:.1f}}})", row.key, row.median, row.p99);
@@ -193,9 +215,11 @@ int report(const Options& options,
     }
     if (errors > 0) fmt::print("  {} errors, the first: {}\n", with_commas(errors), first_error);
     if (stale > 0) fmt::print("  the first stale read: {}\n", first_fault);
-    fmt::print("{} checked reads, {} stale\n", with_commas(reads), with_commas(stale));
+    fmt::print("{} checked reads, {} stale", with_commas(reads), with_commas(stale));
+    if (options.soak) fmt::print(", {} poisoned", with_commas(quiescence.poisoned));
+    fmt::print("\n");
   }
-  if (stale > 0) return 1;
+  if (stale > 0 || quiescence.poisoned > 0 || quiescence.given_up > 0) return 1;
   if (errors > 0 && !options.faults) return 1;
   if (reads < options.reads_min) {
     std::fputs(
