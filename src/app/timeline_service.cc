@@ -546,6 +546,9 @@ void TimelineService::voided(TransactionId transaction,
 
 void TimelineService::feed_resumed(Position /*position*/) {
   keeper_.transaction_delivered();
+  // What was said of the schema while there was no feed was not heard.
+  ++registrations_wanted_;
+  registration_wanted_.notify_all();
 }
 
 TimelineService::Status TimelineService::status() const {
