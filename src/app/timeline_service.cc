@@ -573,6 +573,9 @@ void TimelineService::feed_lost() {
 void TimelineService::feed_resumed(Position position) {
   schema_changed(position, true);
   keeper_.transaction_delivered();
+  // What was said of the schema while there was no feed was not heard.
+  ++registrations_wanted_;
+  registration_wanted_.notify_all();
 }
 
 TimelineService::Status TimelineService::status() const {

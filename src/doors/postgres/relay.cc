@@ -134,8 +134,8 @@ Async<> Relay::run() {
 }
 
 bool Relay::idle_at_rest() const noexcept {
-  return !backend_ ||
-         (conversation_.at_rest() && conversation_.status() == postgres::TransactionStatus::idle);
+  return !backend_ || (!passing_on_ && conversation_.at_rest() &&
+                       conversation_.status() == postgres::TransactionStatus::idle);
 }
 
 void Relay::leave_when_at_rest() {

@@ -30,7 +30,10 @@ Async<> Relay::read_backend() {
                                                               : stream.failure());
       co_return;
     }
+    passing_on_ = true;
     if (!co_await take_server_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    passing_on_ = false;
+    if (leave_at_rest_ && idle_at_rest()) leave_when_at_rest();
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
     if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
   }
@@ -156,7 +159,6 @@ Result<void> Relay::note_answer(BackendType type,
     if (verdict.ready && requests_owed_ > 0) --requests_owed_;
     if (conversation_.at_rest()) requests_owed_ = 0;
     answered_.notify_all();
-    if (leave_at_rest_ && idle_at_rest()) leave_when_at_rest();
     return {};
   }
   if (type == BackendType::parameter_status) {

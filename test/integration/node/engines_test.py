@@ -133,7 +133,7 @@ class EnginesTest(unittest.TestCase):
                     session.call("GET", "order:3")
             except (clients.RedisError, clients.Ended):
                 return False
-            return metric(self.node, "meridian_cache_serving") == 1
+            return node.metric(self.node, "meridian_cache_serving") == 1
 
         node.wait_until(hits, "the cache serves")
 
@@ -175,24 +175,13 @@ class EnginesTest(unittest.TestCase):
             try:
                 # No lease is renewed, so hits end; then nothing can be read.
                 node.wait_until(
-                    lambda: metric(self.node, "meridian_cache_serving") == 0, "the cache stands aside"
+                    lambda: node.metric(self.node, "meridian_cache_serving") == 0, "the cache stands aside"
                 )
             finally:
                 for process in stopped:
                     if node.alive(process):
                         os.kill(process, signal.SIGCONT)
             self.assertIn("open", session.call("GET", "order:4"))
-
-
-def metric(running, name):
-    """The value of a metric without labels."""
-    stream = clients.connect(running.doors["http"])
-    with stream:
-        stream.sendall(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
-        for line in clients.read_to_end(stream).decode().splitlines():
-            if line.startswith(name + " "):
-                return float(line.split()[1])
-    raise AssertionError("there is no metric " + name)
 
 
 class NodeTest(unittest.TestCase):

@@ -29,6 +29,9 @@ roles:
   bounded:
     bind: [{issuer: meridian, subject: bounded}]
     postgres: {databases: [shop], visits_max: 2, backends_max: 4, statement_timeout: 300ms}
+  crowded:
+    bind: [{issuer: meridian, subject: crowded}]
+    postgres: {databases: [shop], visits_max: 2}
   view_reader:
     postgres: {databases: [shop]}
 views:
@@ -190,19 +193,19 @@ class LimitsTest(unittest.TestCase):
         return session
 
     def test_visits_of_a_role(self):
-        token = self.node.token("bounded")
-        first = clients.Postgres(self.node, token, "bounded")
+        token = self.node.token("crowded")
+        first = clients.Postgres(self.node, token, "crowded")
         self.addCleanup(first.close)
-        second = clients.Postgres(self.node, token, "bounded")
+        second = clients.Postgres(self.node, token, "crowded")
         with self.assertRaises(clients.PostgresError) as refused:
-            clients.Postgres(self.node, token, "bounded").close()
+            clients.Postgres(self.node, token, "crowded").close()
         self.assertEqual(refused.exception.code, "53300")
         self.assertIn("visits_max=2", str(refused.exception))
         second.close()
 
         def let_in():
             try:
-                clients.Postgres(self.node, token, "bounded").close()
+                clients.Postgres(self.node, token, "crowded").close()
                 return True
             except clients.PostgresError:
                 return False

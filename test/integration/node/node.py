@@ -14,6 +14,8 @@ import tempfile
 import time
 import unittest
 
+import clients
+
 BUILD = pathlib.Path(os.environ["MERIDIAN_BUILD"])
 SOURCE = pathlib.Path(__file__).resolve().parents[3]
 PROGRAM = BUILD / "src" / "meridian"
@@ -199,6 +201,17 @@ class Node:
             return told["views"] and not told["broken"]
 
         wait_until(registered, "the views are registered")
+        wait_until(lambda: metric(self, "meridian_cache_serving") == 1, "the cache serves")
+
+
+def metric(running, name):
+    """The value of a metric without labels."""
+    with clients.connect(running.doors["http"]) as stream:
+        stream.sendall(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+        for line in clients.read_to_end(stream).decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+    raise AssertionError("there is no metric " + name)
 
 
 def use_node(case, config=SHOP, shop=True, **options):
