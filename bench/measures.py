@@ -1,0 +1,513 @@
+"""The measures: each runs Meridian and its peer in turns and gives rows of the table.
+
+A run of one side is repeated `repeats` times, the sides interleaved, and the median of the repeats
+is what stands in the table. Processor time is that of the measured server alone, read before and
+after each run.
+"""
+
+import dataclasses
+import math
+import os
+import re
+import statistics
+import subprocess
+import threading
+import time
+
+import servers
+import wire
+
+
+@dataclasses.dataclass
+class Row:
+    measure: str
+    meridian: float
+    peer: float | None
+    unit: str
+    bar: float | None  # Of the ratio, or of the value where `of_value`.
+    at_least: bool = True
+    of_value: bool = False
+    of_difference: bool = False
+    note: str = ""
+    samples: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def ratio(self):
+        return self.meridian / self.peer if self.peer else None
+
+    @property
+    def judged(self):
+        if self.of_difference:
+            return self.meridian - self.peer
+        return self.meridian if self.of_value else self.ratio
+
+    @property
+    def held(self):
+        if self.bar is None or self.judged is None:
+            return None
+        return self.judged >= self.bar if self.at_least else self.judged <= self.bar
+
+
+@dataclasses.dataclass
+class Setting:
+    """What the measures work with."""
+
+    node: servers.Node
+    bouncer: servers.PgBouncer
+    bouncer_trusting: servers.PgBouncer
+    redis: servers.RedisServer
+    no_wait: servers.Node  # Without commit-wait.
+    no_trail: servers.Node | None  # A build that records nothing.
+    server_cores: set
+    client_cores: set
+    quick: bool
+
+    @property
+    def repeats(self):
+        return 3 if self.quick else 5
+
+
+def in_turns(sides, repeats, run):
+    """Runs every side `repeats` times, in turns; the samples of each side."""
+    samples = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, side in sides.items():
+            samples[name].append(run(side))
+    return samples
+
+
+def median(samples, key=None):
+    return statistics.median(sample if key is None else sample[key] for sample in samples)
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+
+
+def client(setting, command, **options):
+    """Runs a stock client on the clients' cores."""
+    cores = ",".join(str(core) for core in sorted(setting.client_cores))
+    done = subprocess.run(
+        ["taskset", "-c", cores, *command], capture_output=True, text=True, check=False, **options
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stderr.strip()[-500:] or done.stdout[-500:]}")
+    return done
+
+
+# ---- The postgres door.
+
+
+def pgbench(setting, side, arguments, seconds):
+    before = servers.cpu_seconds(side.pid) if side.pid else 0.0
+    done = client(
+        setting, ["pgbench", "-n", "-T", str(seconds), *arguments, *side.pgbench_target()],
+        env=side.pgbench_environment(),
+    )
+    spent = (servers.cpu_seconds(side.pid) if side.pid else 0.0) - before
+    rate = float(re.search(r"tps = ([\d.]+)", done.stdout).group(1))
+    count = int(re.search(r"actually processed: (\d+)", done.stdout).group(1))
+    return {"rate": rate, "cpu_us": spent / max(count, 1) * 1e6}
+
+
+def postgres_rows(setting):
+    kinds = {
+        "-S prepared": ["-S", "-M", "prepared"],
+        "-S simple": ["-S", "-M", "simple"],
+        "TPC-B": ["-b", "tpcb-like"],
+    }
+    rows = []
+    seconds = 2 if setting.quick else 5
+    for kind, arguments in kinds.items():
+        counts = [1, 16, 64] if setting.quick else [1, 16, 64, 256]
+        if setting.quick and kind == "TPC-B":
+            counts = [16]
+        for count in counts:
+            sides = {
+                "meridian": setting.node,
+                "pgbouncer": setting.bouncer,
+                "direct": servers.Direct(setting.node),
+            }
+            options = [*arguments, "-c", str(count), "-j", str(min(count, 2))]
+            samples = in_turns(
+                sides, setting.repeats, lambda side, o=options: pgbench(setting, side, o, seconds)
+            )
+            direct = median(samples["direct"], "rate")
+            name = f"pgbench {kind}, {count} clients"
+            rows.append(
+                Row(
+                    name, median(samples["meridian"], "rate"), median(samples["pgbouncer"], "rate"),
+                    "tx/s", 1.0, note=f"direct {direct:,.0f}", samples=samples,
+                )
+            )
+            rows.append(
+                Row(
+                    name + ", processor", median(samples["meridian"], "cpu_us"),
+                    median(samples["pgbouncer"], "cpu_us"), "us/tx", 1.0, at_least=False,
+                )
+            )
+    return rows
+
+
+def storm_rows(setting, folder):
+    """Connect, log in, leave: nothing is asked, so nobody needs a backend."""
+    script = folder / "nothing.sql"
+    script.write_text("\\set nothing 1\n")
+    options = ["-C", "-c", "16", "-j", "2", "-f", str(script)]
+    sides = {"meridian": setting.node, "pgbouncer": setting.bouncer}
+    samples = in_turns(
+        sides, setting.repeats, lambda side: pgbench(setting, side, options, 2 if setting.quick else 5)
+    )
+    rows = [
+        Row(
+            "logins, 16 at a time (PgBouncer: SCRAM)", median(samples["meridian"], "rate"),
+            median(samples["pgbouncer"], "rate"), "logins/s", 1.5, samples=samples,
+        ),
+        Row(
+            "logins, processor", median(samples["meridian"], "cpu_us"),
+            median(samples["pgbouncer"], "cpu_us"), "us/login", None,
+        ),
+    ]
+    # One after the other, each with a token that was not seen before.
+    count = 60 if setting.quick else 200
+    tokens = [setting.node.mint() for _ in range(count)]
+
+    def one(address, user, password):
+        began = time.perf_counter()
+        session = wire.Postgres(address, user, servers.DATABASE, password)
+        took = time.perf_counter() - began
+        session.close()
+        return took * 1e3
+
+    ours, theirs = [], []
+    for token in tokens:
+        ours.append(one(setting.node.postgres, "bench", token))
+        theirs.append(one(setting.bouncer_trusting.address, servers.PEER_USER, ""))
+    rows.append(
+        Row(
+            "login p50, fresh token (PgBouncer: no password)", statistics.median(ours),
+            statistics.median(theirs), "ms", 0.3, at_least=False, of_difference=True,
+            samples={"meridian": ours, "pgbouncer": theirs},
+        )
+    )
+    return rows
+
+
+def result_rows(setting):
+    count = 250_000 if setting.quick else 1_000_000
+    sql = f"SELECT repeat('x', 1000) FROM pgbench_accounts LIMIT {count}"
+    sides = {
+        "meridian": lambda: wire.Postgres(setting.node.postgres, "bench", servers.DATABASE, setting.node.token),
+        "direct": lambda: wire.Postgres(
+            setting.node.postgres_socket, servers.PEER_USER, servers.DATABASE, servers.PEER_PASSWORD
+        ),
+    }
+    pid = setting.node.pid
+    grown = []
+
+    def run(open_session):
+        session = open_session()
+        # Resets the high-water mark of the node's memory.
+        with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+        before = servers.memory(pid)
+        began = time.perf_counter()
+        size = session.drain(sql)
+        took = time.perf_counter() - began
+        grown.append(servers.memory(pid, "VmHWM") - before)
+        session.close()
+        return size / took / 1e6
+
+    samples = in_turns(sides, setting.repeats, run)
+    return [
+        Row(
+            f"a result of {count / 1e6:g} GB (peer: direct)", median(samples["meridian"]),
+            median(samples["direct"]), "MB/s", 0.8, samples=samples,
+        ),
+        Row("memory it takes meanwhile, most", max(grown) / 1e6, None, "MB", 16, at_least=False, of_value=True),
+    ]
+
+
+# ---- The redis door.
+
+# redis-benchmark writes its random number with zeros in front; with a digit before them the key is the
+# number as the table has it. Another spelling of a number is answered, but never kept.
+KEYS_COUNT = 1000
+KEY_BASE = 1_000_000_000_000
+VIEW_KEY = "order:1__rand_int__"
+
+
+def redis_benchmark(setting, side, pipeline, count, words):
+    """Two processes with 25 clients each: redis-benchmark's own threads round its time up to 250 ms."""
+    address = side.redis if isinstance(side, servers.Node) else side.address
+    login = ["--user", "bench", "-a", side.token] if isinstance(side, servers.Node) else []
+    command = [
+        "redis-benchmark", "-h", address[0], "-p", str(address[1]), "-c", "25", "-P", str(pipeline),
+        "-n", str(count // 2), "-r", str(KEYS_COUNT), "--csv", *login, *words,
+    ]
+    before = servers.cpu_seconds(side.pid)
+    clients = []
+    for core in sorted(setting.client_cores)[:2] * (2 if len(setting.client_cores) == 1 else 1):
+        clients.append(
+            subprocess.Popen(
+                ["taskset", "-c", str(core), *command],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )
+    seconds = []
+    for process in clients:
+        out, complaint = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"redis-benchmark failed: {complaint.strip()[-500:]}")
+        rate = float(out.strip().splitlines()[-1].split(",")[1].strip('"'))
+        seconds.append(count // 2 / rate)
+    spent = servers.cpu_seconds(side.pid) - before
+    return {"rate": count / max(seconds), "cpu_us": spent / count * 1e6}
+
+
+def warm_views(setting, nodes):
+    """Every key is read once through each door; Redis gets the same keys and values."""
+    peer = wire.Redis(setting.redis.address)
+    for node in nodes:
+        writer = node.owner()
+        writer.query(
+            f"INSERT INTO orders (id, customer_id) SELECT {KEY_BASE} + n, 1 + n "
+            f"FROM generate_series(0, {KEYS_COUNT - 1}) AS n"
+        )
+        writer.close()
+        door = wire.Redis(node.redis, "bench", node.token)
+        for number in range(KEYS_COUNT):
+            key = f"order:{KEY_BASE + number}"
+            peer.call("SET", key, door.call("GET", key))
+        door.close()
+    peer.close()
+
+
+def redis_rows(setting):
+    nodes = [node for node in (setting.node, setting.no_trail) if node]
+    warm_views(setting, nodes)
+    rows = []
+    sides = {"meridian": setting.node, "redis": setting.redis}
+    for pipeline in (1, 16):
+        count = (200_000 if pipeline == 1 else 2_000_000) * (1 if setting.quick else 3)
+        samples = in_turns(
+            sides, setting.repeats,
+            lambda side, p=pipeline, n=count: redis_benchmark(setting, side, p, n, ["GET", VIEW_KEY]),
+        )
+        name = f"cached view GET, pipeline {pipeline}"
+        rows += compared(name, samples, 1.5, 0.7 if pipeline == 16 else None)
+    for words in (["SET", "key:__rand_int__", "x" * 64], ["GET", "key:__rand_int__"]):
+        for pipeline in (1, 16):
+            count = (100_000 if pipeline == 1 else 600_000) * (1 if setting.quick else 3)
+            samples = in_turns(
+                sides, setting.repeats,
+                lambda side, p=pipeline, n=count, w=words: redis_benchmark(setting, side, p, n, w),
+            )
+            rows += compared(f"relayed {words[0]}, pipeline {pipeline}", samples, 0.7, None)[:1]
+    return rows
+
+
+def compared(name, samples, bar, cpu_bar, peer="redis"):
+    return [
+        Row(name, median(samples["meridian"], "rate"), median(samples[peer], "rate"), "op/s", bar, samples=samples),
+        Row(
+            name + ", processor", median(samples["meridian"], "cpu_us"), median(samples[peer], "cpu_us"),
+            "us/op", cpu_bar, at_least=False,
+        ),
+    ]
+
+
+# ---- What identity, trail and coherence cost.
+
+
+def trail_rows(setting):
+    if not setting.no_trail:
+        return []
+    rows = []
+    sides = {"meridian": setting.node, "untrailed": setting.no_trail}
+    seconds = 2 if setting.quick else 5
+    samples = in_turns(
+        sides, setting.repeats,
+        lambda side: pgbench(setting, side, ["-S", "-M", "prepared", "-c", "16", "-j", "2"], seconds),
+    )
+    rows += compared("trail on (peer: off), pgbench -S prepared, 16 clients", samples, 0.9, None, "untrailed")
+    count = 2_000_000 * (1 if setting.quick else 3)
+    samples = in_turns(
+        sides, setting.repeats,
+        lambda side: redis_benchmark(setting, side, 16, count, ["GET", VIEW_KEY]),
+    )
+    rows += compared("trail on (peer: off), cached view GET, pipeline 16", samples, 0.9, None, "untrailed")
+    count = 400_000 * (1 if setting.quick else 3)
+    samples = in_turns(
+        sides, setting.repeats,
+        lambda side: redis_benchmark(setting, side, 16, count, ["SET", "key:__rand_int__", "x" * 64]),
+    )
+    rows += compared("trail on (peer: off), relayed SET, pipeline 16", samples, 0.9, None, "untrailed")
+    return rows
+
+
+def commit_rows(setting):
+    """One client commits; what waiting for the cache adds, against a node that does not wait."""
+    sides = {
+        name: wire.Postgres(node.postgres, "bench", servers.DATABASE, node.token)
+        for name, node in (("meridian", setting.node), ("no wait", setting.no_wait))
+    }
+    count = 100 if setting.quick else 300
+    samples = {name: [] for name in sides}
+    for turn in range(count * setting.repeats):
+        for name, session in sides.items():
+            sql = f"UPDATE orders SET revision = revision + 1 WHERE id = {turn % 1000 + 1}"
+            began = time.perf_counter()
+            session.query(sql)
+            samples[name].append((time.perf_counter() - began) * 1e3)
+    for session in sides.values():
+        session.close()
+    return [
+        Row(
+            "commit, p50 (peer: commit_wait off)", statistics.median(samples["meridian"]),
+            statistics.median(samples["no wait"]), "ms", 0.3, at_least=False, of_difference=True,
+            samples=samples,
+        ),
+        Row(
+            "commit, p99 (peer: commit_wait off)", percentile(samples["meridian"], 0.99),
+            percentile(samples["no wait"], 0.99), "ms", None,
+        ),
+    ]
+
+
+class FeedFloor(threading.Thread):
+    """Reads the same changes with a replication slot of its own and does nothing but note when each
+    commit came: no feed can be earlier."""
+
+    def __init__(self, node):
+        super().__init__(daemon=True)
+        self.came = []
+        with_owner = node.owner()
+        publication = with_owner.query("SELECT pubname FROM pg_publication")[0][0]
+        with_owner.close()
+        self.session = wire.Postgres(
+            node.postgres_socket, "meridian", servers.DATABASE, node.owner_password, replication="database"
+        )
+        self.session.query('CREATE_REPLICATION_SLOT "bench_floor" TEMPORARY LOGICAL pgoutput')
+        self.session.send(
+            b"Q",
+            'START_REPLICATION SLOT "bench_floor" LOGICAL 0/0 '
+            f"(proto_version '1', publication_names '\"{publication}\"')".encode() + b"\0",
+        )
+
+    def run(self):
+        try:
+            while True:
+                kind, body = self.session.message()
+                # CopyData, XLogData with its header of 25 bytes, Commit.
+                if kind == b"d" and body[:1] == b"w" and body[25:26] == b"C":
+                    self.came.append(time.perf_counter())
+        except (wire.PostgresError, OSError):
+            return  # Closed by stop().
+
+    def stop(self):
+        self.session.socket.shutdown(2)
+        self.join(5)
+        self.session.socket.close()
+
+
+def invalidation_rows(setting):
+    """From an acknowledged commit past the door until the view shows it."""
+    node = setting.node
+    writer = node.owner()
+    reader = wire.Redis(node.redis, "bench", node.token)
+    floor = FeedFloor(node)
+    floor.start()
+    time.sleep(0.5)
+    shown, delivered = [], []
+    for turn in range(200 if setting.quick else 1000):
+        key = f"order:{turn % 500 + 1}"
+        reader.call("GET", key)
+        known = len(floor.came)
+        before = int(reader.call("HGET", key, "revision"))
+        writer.query(f"UPDATE orders SET revision = {before + 1} WHERE id = {key[6:]}")
+        committed = time.perf_counter()
+        while int(reader.call("HGET", key, "revision")) != before + 1:
+            pass
+        shown.append((time.perf_counter() - committed) * 1e3)
+        limit = time.monotonic() + 1
+        while len(floor.came) <= known and time.monotonic() < limit:
+            time.sleep(0.0002)
+        if len(floor.came) > known:
+            delivered.append(max(0.0, (floor.came[known] - committed) * 1e3))
+    floor.stop()
+    writer.close()
+    reader.close()
+    samples = {"shown": shown, "delivered": delivered}
+    return [
+        Row(
+            f"commit past the door to the view, {name} (peer: bare feed)", percentile(shown, share),
+            percentile(delivered, share), "ms", None, samples=samples if name == "p50" else {},
+        )
+        for name, share in (("p50", 0.5), ("p99", 0.99))
+    ]
+
+
+def idle_rows(setting):
+    count = 10_000
+    rows = []
+    # Each at a node where nobody was before, whose memory could be used again.
+    for door, node in (("redis", setting.node), ("postgres", setting.no_wait)):
+        word = f"*3\r\n$4\r\nAUTH\r\n$5\r\nbench\r\n${len(node.token)}\r\n{node.token}\r\n".encode()
+        before = servers.memory(node.pid)
+        held = []
+        for _ in range(count):
+            if door == "postgres":
+                session = wire.Postgres(node.postgres, "bench", servers.DATABASE, node.token)
+                visit = session.socket
+            else:
+                visit = wire.connect(node.redis)
+                visit.sendall(word)
+                if visit.recv(64) != b"+OK\r\n":
+                    raise RuntimeError("the redis door refused a login")
+            held.append(visit)
+        time.sleep(2)
+        each = (servers.memory(node.pid) - before) / count / 1024
+        for visit in held:
+            visit.close()
+        held.clear()
+        wait_until(lambda: node.metric("meridian_visits") < 100, 30)
+        rows.append(
+            Row(f"{count:,} idle {door} visits, each", each, None, "KiB", 24, at_least=False, of_value=True)
+        )
+    return rows
+
+
+def wait_until(reached, seconds):
+    limit = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > limit:
+            raise RuntimeError("waited in vain")
+        time.sleep(0.05)
+
+
+def feed_rows(setting):
+    """Changes in one transaction, applied by the one thread that reads the feed."""
+    node = setting.node
+    writer = node.owner()
+    rates = []
+    for _ in range(setting.repeats):
+        rows = node.metric("meridian_feed_rows_total")
+        before = thread_times(node.pid)
+        writer.query("UPDATE orders SET revision = revision + 1")
+        wait_until(lambda r=rows: node.metric("meridian_feed_rows_total") - r >= 100_000, 60)
+        after = thread_times(node.pid)
+        spent = max(after[thread] - before.get(thread, 0.0) for thread in after)
+        rates.append((node.metric("meridian_feed_rows_total") - rows) / max(spent, 0.01))
+    writer.close()
+    return [
+        Row(
+            "feed: row changes applied, one core", statistics.median(rates), None, "rows/s", 100_000,
+            of_value=True, samples={"meridian": rates},
+        )
+    ]
+
+
+def thread_times(pid):
+    return {thread: servers.cpu_seconds(pid, thread) for thread in os.listdir(f"/proc/{pid}/task")}
