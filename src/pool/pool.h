@@ -34,9 +34,9 @@ struct PoolOptions {
   Duration idle_max = std::chrono::minutes(10);
   Duration reset_timeout = std::chrono::seconds(5);
   SessionDefaults session{};
+  Duration open_timeout = std::chrono::seconds(10);  // Connecting and logging in.
 
   friend bool operator==(const PoolOptions&, const PoolOptions&) = default;
-  Duration open_timeout = std::chrono::seconds(10);  // Connecting and logging in.
 };
 
 class Pool {
