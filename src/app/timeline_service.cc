@@ -15,6 +15,8 @@ namespace {
 
 constexpr Duration setup_timeout = std::chrono::seconds(30);
 constexpr Duration setup_pause = std::chrono::milliseconds(500);
+constexpr Duration visible_max = std::chrono::seconds(1);
+constexpr Duration visible_pause = std::chrono::milliseconds(1);
 constexpr Duration keys_renewed_every = std::chrono::hours(1);
 constexpr Duration heads_copied_every = std::chrono::seconds(1);
 constexpr int server_version_min = 150'000;
@@ -168,7 +170,7 @@ Async<Result<void>> TimelineService::set_up() {
   MERIDIAN_CO_CHECK(co_await renew_keys(*session, deadline));
   MERIDIAN_CO_CHECK(co_await read_secret(*session, deadline));
   MERIDIAN_CO_CHECK(co_await revocation_feed_.load(deadline));
-  co_return co_await register_all(*session, deadline);
+  co_return co_await register_all(*session, true, deadline);
 }
 
 // In an owned server the databases that roles may enter are there.
@@ -258,7 +260,10 @@ Async<Result<void>> TimelineService::read_secret(PostgresSession& session, Deadl
   co_return Result<void>();
 }
 
-Async<Result<void>> TimelineService::register_all(PostgresSession& session, Deadline deadline) {
+Async<Result<void>> TimelineService::register_all(PostgresSession& session,
+                                                  bool seen,
+                                                  Deadline deadline) {
+  const std::uint64_t wanted = registrations_wanted_;
   MERIDIAN_CO_TRY(auto catalog, co_await load_read_only_catalog(session, deadline));
   const RegistrarOptions options{.database = server_.database(),
                                  .seed = seed_,
@@ -302,7 +307,9 @@ Async<Result<void>> TimelineService::register_all(PostgresSession& session, Dead
   shared_.facts.publish(std::make_shared<const TimelineFacts>(std::move(facts)));
   shared_.catalog.publish(std::move(catalog));
   // Fills for views of before are not kept from here on, so the order of these two does not matter.
-  invalidator_.set_views(registration.views, std::move(registration.tables));
+  // Not current: the schema changed while it was read, or the feed begins anew and says so again.
+  const bool current = seen && !changed && registrations_wanted_ == wanted;
+  invalidator_.set_views(registration.views, std::move(registration.tables), current);
   shared_.views.publish(registration.views);
   schema_changed_();
   // What was committed before the publication changed was not brought: the feed begins anew.
@@ -322,17 +329,26 @@ void TimelineService::schema_changed(Position /*end*/, bool matters) {
 }
 
 Async<> TimelineService::keep_registered() {
-  std::uint64_t done = registrations_wanted_;
+  std::uint64_t done = 0;
   for (;;) {
     if (done == registrations_wanted_ && co_await registration_wanted_.wait() != Wake::ready)
       co_return;
     const std::uint64_t wanted = registrations_wanted_;
     const Deadline deadline = loop_.after(setup_timeout);
+    // The feed is ahead of what can be seen: a change of the schema that was delivered may be
+    // invisible to the catalogue's readers yet.
+    const Slots& slots = shared_.coherence.slots();
+    const Deadline visible = loop_.after(visible_max);
+    while (slots.pending(Slots::everything) && !visible.passed(loop_.now())) {
+      if (co_await loop_.sleep(visible_pause) != Wake::ready) co_return;
+    }
+    const bool seen = !slots.pending(Slots::everything);
     auto session = co_await admin_.get(deadline);
-    auto registered =
-        session ? co_await register_all(**session, deadline) : std::unexpected(session.error());
+    auto registered = session ? co_await register_all(**session, seen, deadline)
+                              : std::unexpected(session.error());
     if (registered) {
-      done = wanted;
+      // Views are served meanwhile; they are not kept before everything is seen.
+      if (seen) done = wanted;
       problem_.reset();
       continue;
     }
@@ -466,7 +482,13 @@ void TimelineService::voided(TransactionId transaction,
   }
 }
 
-void TimelineService::feed_resumed(Position /*position*/) {
+void TimelineService::feed_lost() {
+  // What happens to the schema meanwhile is never delivered.
+  shared_.coherence.pause_caching();
+}
+
+void TimelineService::feed_resumed(Position position) {
+  schema_changed(position, true);
   keeper_.transaction_delivered();
 }
 

@@ -93,7 +93,8 @@ class TimelineService final : public InvalidationListener {
   Async<Result<void>> check_server(PostgresSession& session, Deadline deadline);
   Async<Result<void>> renew_keys(PostgresSession& session, Deadline deadline);
   Async<Result<void>> read_secret(PostgresSession& session, Deadline deadline);
-  Async<Result<void>> register_all(PostgresSession& session, Deadline deadline);
+  // `seen`: what the feed delivered of the schema can be seen, so that what is read is current.
+  Async<Result<void>> register_all(PostgresSession& session, bool seen, Deadline deadline);
   Async<> keep_registered();
   Async<> rotate_keys();
   Async<> copy_heads();
@@ -104,7 +105,7 @@ class TimelineService final : public InvalidationListener {
               std::span<const VoidedKey> keys,
               std::size_t voided_count) override;
   void schema_changed(Position end, bool matters) override;
-  void feed_lost() override {}
+  void feed_lost() override;
   void feed_resumed(Position position) override;
 
   EpollLoop& loop_;

@@ -34,7 +34,8 @@ Invalidator::Invalidator(Coherence& coherence, InvalidationListener& listener, M
                                    "Changes that voided more than the keys they belong to.")) {}
 
 void Invalidator::set_views(std::shared_ptr<const ViewSet> views,
-                            std::vector<WatchedTable> tables) {
+                            std::vector<WatchedTable> tables,
+                            bool current) {
   coherence_.pause_caching();
   coherence_.set_views_generation(views->generation());
   views_ = std::move(views);
@@ -44,7 +45,7 @@ void Invalidator::set_views(std::shared_ptr<const ViewSet> views,
     const std::uint32_t id = table.id;
     tables_.emplace(id, std::move(table));
   }
-  coherence_.resume_caching();
+  if (current) coherence_.resume_caching();
 }
 
 void Invalidator::lost() {

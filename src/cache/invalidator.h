@@ -70,8 +70,11 @@ class Invalidator final : public FeedConsumer {
   Invalidator(Coherence& coherence, InvalidationListener& listener, Metrics& metrics);
 
   // The views and the tables that they depend on. Everything kept for others is void; caching is
-  // resumed. On the feed's loop.
-  void set_views(std::shared_ptr<const ViewSet> views, std::vector<WatchedTable> tables);
+  // resumed when they are `current`: nothing has happened since that might change them. On the
+  // feed's loop.
+  void set_views(std::shared_ptr<const ViewSet> views,
+                 std::vector<WatchedTable> tables,
+                 bool current = true);
 
   // Tables of the feed that no view depends on and that are no concern of the cache, such as
   // Meridian's own.

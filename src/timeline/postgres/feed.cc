@@ -17,6 +17,8 @@ constexpr Duration setup_timeout = std::chrono::seconds(10);
 // Making a slot waits for the transactions that are writing to end, however long they take.
 constexpr Duration slot_timeout = std::chrono::minutes(10);
 
+constexpr Duration engage_timeout = std::chrono::seconds(10);
+constexpr Duration withdraw_timeout = std::chrono::seconds(5);
 constexpr int messages_before_yield = 1'024;
 
 }  // namespace
@@ -40,9 +42,27 @@ PostgresFeed::PostgresFeed(EpollLoop& loop,
       messages_(metrics.counter("meridian_feed_messages_total", "Messages read from the feed.")),
       delay_(metrics.histogram("meridian_feed_delay_seconds",
                                "From a commit, by the server's clock, to its delivery here.")),
+      standby_(loop, session_options_, options_.application_name),
       scope_(loop) {}
 
 PostgresFeed::~PostgresFeed() = default;
+
+Async<> PostgresFeed::close() {
+  co_await scope_.close();
+  if (options_.confirms) {
+    // Nobody serves any more, so nobody has to wait. A node that dies leaves them waiting: another
+    // may be serving still.
+    consumer_.lost();
+    const Shield shield(co_await this_fibre());
+    auto withdrawn = co_await standby_.withdraw_remains(loop_.after(withdraw_timeout));
+    if (!withdrawn) {
+      log_warning("feed",
+                  "the database's commits still wait for this node",
+                  {{"reason", withdrawn.error().detail()}});
+    }
+  }
+  co_await standby_.close();
+}
 
 Async<> PostgresFeed::run() {
   Duration backoff = Duration::zero();
@@ -96,6 +116,10 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
                   co_await session.command(boot_query, loop_.after(setup_timeout)));
   MERIDIAN_CO_TRY(const BootId boot, boot_of(identity));
 
+  MERIDIAN_CO_CHECK(options_.confirms
+                        ? co_await standby_.withdraw(loop_.after(setup_timeout))
+                        : co_await standby_.withdraw_remains(loop_.after(setup_timeout)));
+
   // The position is fixed here: every commit after the slot's consistent point will be delivered.
   const std::string slot = "meridian_" + std::to_string(loop_.random().next());
   MERIDIAN_CO_TRY(const Rows made,
@@ -111,15 +135,13 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
                                    options_.publication + "', streaming 'on', messages 'true')",
                                loop_.after(setup_timeout)));
 
-  // Then the snapshot, from the same incarnation of the server, or its transaction ids mean
-  // nothing.
-  MERIDIAN_CO_TRY(const Snapshot snapshot,
-                  co_await positions_.snapshot(loop_.after(setup_timeout)));
-  consumer_.resumed(boot, applied_, snapshot);
-  streaming_ = true;
-  connected_.set(1);
-  if (!last_error_.empty()) log_info("feed", "the feed is streaming again");
-  last_error_.clear();
+  // Commits that did not wait for us are behind this position; the cache must not hold what is
+  // older.
+  Position resume_at = applied_;
+  if (options_.confirms) {
+    MERIDIAN_CO_CHECK(co_await standby_.engage(loop_.after(engage_timeout)));
+    MERIDIAN_CO_TRY(resume_at, co_await positions_.flushed(loop_.after(setup_timeout)));
+  }
 
   heard_at_ = loop_.now();
   Time next_status = loop_.now() + options_.status_interval;
@@ -134,6 +156,9 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
       heard_at_ = loop_.now();
       lag_bytes_.set(
           static_cast<std::int64_t>(server_end_.value - std::min(server_end_, applied_).value));
+    }
+    if (!streaming_ && applied_.value >= resume_at.value) {
+      MERIDIAN_CO_CHECK(co_await resume(boot));
     }
     if (restarts_wanted != restarts_wanted_) {
       restart_due_ = true;
@@ -154,6 +179,19 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
       co_return fail(Errc::cancelled);
     }
   }
+}
+
+Async<Result<void>> PostgresFeed::resume(BootId boot) {
+  // After the position, and from the same incarnation of the server, or its transaction ids mean
+  // nothing.
+  MERIDIAN_CO_TRY(const Snapshot snapshot,
+                  co_await positions_.snapshot(loop_.after(setup_timeout)));
+  consumer_.resumed(boot, applied_, snapshot);
+  streaming_ = true;
+  connected_.set(1);
+  if (!last_error_.empty()) log_info("feed", "the feed is streaming again");
+  last_error_.clear();
+  co_return Result<void>();
 }
 
 Result<void> PostgresFeed::send_status(PostgresSession& session, bool ask) {
@@ -182,7 +220,7 @@ Result<void> PostgresFeed::take(std::string_view message) {
     answer_wanted_ = answer_wanted_ || keepalive->reply_requested;
     if (keepalive->end.value > applied_.value) {
       applied_.value = keepalive->end.value;
-      consumer_.advanced(applied_);
+      if (streaming_) consumer_.advanced(applied_);
       confirm_wanted_ = true;
     }
     return {};
@@ -196,7 +234,11 @@ Result<void> PostgresFeed::take(std::string_view message) {
 Result<void> PostgresFeed::apply(const postgres::Change& change) {
   const auto finish = [&](TransactionId transaction, postgres::Lsn end, WallTime at) {
     applied_.value = std::max(applied_.value, end.value);
-    consumer_.committed(transaction, Position{end.value}, at);
+    if (streaming_) {
+      consumer_.committed(transaction, Position{end.value}, at);
+    } else {
+      consumer_.aborted(transaction);  // All that it could void is gone as well.
+    }
     confirm_wanted_ = true;
     delay_.observe(loop_.wall_now() - at);
   };

@@ -14,6 +14,7 @@
 #include "timeline/feed.h"
 #include "timeline/position_source.h"
 #include "timeline/postgres/session_keeper.h"
+#include "timeline/postgres/standby.h"
 #include "wire/postgres/pgoutput.h"
 
 #include <cstdint>
@@ -57,7 +58,8 @@ class PostgresFeed {
   Position position() const noexcept { return applied_; }
   const std::string& last_error() const noexcept { return last_error_; }
 
-  Async<> close() { co_await scope_.close(); }
+  // Commits wait for us no longer.
+  Async<> close();
 
  private:
   // A table as the stream described it, with which columns belong to its identity.
@@ -69,6 +71,7 @@ class PostgresFeed {
   Async<> run();
   Async<Result<void>> stream();
   Async<Result<void>> copy(PostgresSession& session);
+  Async<Result<void>> resume(BootId boot);
   Result<void> take(std::string_view message);
   Result<void> apply(const postgres::Change& change);
   Result<void> changed(std::uint32_t relation,
@@ -98,7 +101,7 @@ class PostgresFeed {
   Time heard_at_{};
   bool confirm_wanted_ = false;
   bool answer_wanted_ = false;
-  bool streaming_ = false;
+  bool streaming_ = false;  // The consumer was told that it is resumed, and hears of commits.
   std::uint64_t restarts_wanted_ = 0;
   bool restart_due_ = false;  // The stream ended because restart() asked for it.
   std::string last_error_;
@@ -108,6 +111,7 @@ class PostgresFeed {
   Counter& restarts_;
   Counter& messages_;
   Histogram& delay_;
+  SynchronousStandby standby_;
   Scope scope_;
 };
 
