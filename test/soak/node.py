@@ -140,6 +140,14 @@ class Node:
     def kill_postmaster(self):
         os.kill(self.postmaster(), signal.SIGKILL)
 
+    def kill_redis(self):
+        for pid in self.children():
+            try:
+                if b"redis" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+
     def children(self):
         """The processes that Meridian started and that still run."""
         try:
