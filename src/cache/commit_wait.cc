@@ -61,12 +61,14 @@ Async<Wake> CommitWait::wait(bool unflushed) {
 
 Async<> CommitWait::fly(std::shared_ptr<Round> round) {
   const Deadline bound = loop_.after(options_.wait_max);
+  // Without the nudge the question below might be answered by a new connection, with a position
+  // that what was not durable lies behind.
+  Result<void> durable;
   if (round->unflushed) {
     nudges_.add();
-    // If it fails, so does the question below, and says why.
-    (void)co_await positions_.nudge(bound);
+    durable = co_await positions_.nudge(bound);
   }
-  auto position = co_await positions_.flushed(bound);
+  auto position = durable ? co_await positions_.flushed(bound) : std::unexpected(durable.error());
   // The next question may be under way while this round waits for the feed.
   asking_ = false;
   if (boarding_) {

@@ -67,8 +67,10 @@ Async<> Keeper::reopen() {
     coherence_.rearm();
     if (!coherence_.must_wait()) continue;  // The feed itself is gone.
     const Deadline bound = loop_.after(options_.question_timeout);
-    // Asked for after rearm(): what was acknowledged without waiting lies before it.
-    auto position = co_await positions_.flushed(bound);
+    // Asked for after rearm(): what was acknowledged without waiting lies before it, once it is
+    // durable, which such a commit need not have waited for either.
+    auto nudged = co_await positions_.nudge(bound);
+    auto position = nudged ? co_await positions_.flushed(bound) : std::unexpected(nudged.error());
     bool reached = false;
     while (position && coherence_.must_wait() && !reached && !bound.passed(loop_.now())) {
       reached = coherence_.reached(*this, *position);

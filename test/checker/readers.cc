@@ -3,6 +3,8 @@
 #include "test/checker/connections.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <random>
@@ -125,7 +127,20 @@ class Reader {
     }
     if (!fault) return;
     if (result_.stale++ == 0) result_.first_fault = *fault;
+    if (options_.soak) show(subject, *fault);
     orders_.stale.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // When, and who writes it: whoever looks for the reason needs both.
+  void show(const Subject& subject, const std::string& fault) const {
+    std::string line = std::to_string(std::chrono::system_clock::now().time_since_epoch() /
+                                      std::chrono::milliseconds(1)) +
+                       " ms: " + fault + "; writers";
+    for (std::size_t i = 0; i < subject.count; ++i) {
+      const auto number = static_cast<std::size_t>(orders_.id(subject.index + i)) - 1;
+      line += " " + std::to_string(number % options_.writers);
+    }
+    std::fputs((line + "\n").c_str(), stderr);
   }
 
   void note_error(const char* what) {

@@ -80,7 +80,7 @@ class Checker:
         except (BrokenPipeError, queue.Empty):
             raise SoakError(f"the checker did not answer {command!r}: {self.log.read_text()[-500:]}") from None
 
-    def finish(self, seconds=180):
+    def finish(self, seconds=120):
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -208,6 +208,19 @@ def settings(wait):
             "token:\n  ttl_default: 1h\n")
 
 
+def diagnose(node):
+    """Who waits for what, for whoever looks for the reason."""
+    try:
+        sessions = node.sql("SELECT pid, usename, application_name, backend_type, state, wait_event, now() - state_change, left(query, 60) "
+                            "FROM pg_stat_activity WHERE backend_type IN ('client backend', 'walsender') AND pid <> pg_backend_pid()")
+        waits = node.sql("SELECT setting FROM pg_file_settings WHERE name = 'synchronous_standby_names'")
+        sockets = subprocess.run(["ss", "-tnp"], capture_output=True, text=True, check=False).stdout
+        ours = [line for line in sockets.splitlines() if any(f":{port} " in line for port in node.ports.values())]
+        return "\n".join([sessions, f"synchronous_standby_names: {waits}", *ours[:40], node.last_log(30)])
+    except SoakError as error:
+        return f"{error}\n{node.last_log(30)}"
+
+
 def run_phase(node, wait, seconds, seed, clients, say):
     """One way of waiting for the commit, with faults all the time."""
     source = random.Random(seed)
@@ -222,7 +235,7 @@ def run_phase(node, wait, seconds, seed, clients, say):
         while time.monotonic() < end and checker.process.poll() is None:
             time.sleep(source.uniform(0.3, 2.5))
             fault, _, loses = source.choices(FAULTS, [weight for _, weight, _ in FAULTS])[0]
-            say(f"  {fault.__name__}")
+            say(f"  {fault.__name__} (at {time.time() * 1000:.0f} ms)")
             try:
                 if loses:
                     if with_safe_commits(checker, lambda chosen=fault: chosen(node, source)):
@@ -242,8 +255,11 @@ def run_phase(node, wait, seconds, seed, clients, say):
                 say("  " + checker.tell("compare"))
                 compare_next = time.monotonic() + 25
         result = checker.finish()
+    except SoakError as error:
+        raise SoakError(f"{error}\n{diagnose(node)}") from None
     finally:
         checker.end()
+    result["stale_reads"] = checker.log.read_text().splitlines()[:50]
     result["faults"] = {name: done.count(name) for name in sorted(set(done))}
     result["commit_wait"] = wait
     return result
@@ -273,11 +289,11 @@ def run(options, say):
     report = {"phases": [], "mutations": []}
     findings = []
     if not options.only_mutations:
-        for at, wait in enumerate(("door", "database")):
+        for at, wait in enumerate(options.commit_wait or ("door", "database")):
             say(f"commit_wait: {wait}")
             with Node(settings(wait), VIEWS, READS) as node:
                 prepare(node)
-                result = run_phase(node, wait, options.seconds / 2, options.seed + at, options.clients, say)
+                result = run_phase(node, wait, options.seconds / len(options.commit_wait or (1, 2)), options.seed + at, options.clients, say)
             report["phases"].append(result)
             say(f"  {result['reads']} reads, {result['stale']} stale, {result['poisoned']} of {result['compared']} compared poisoned, "
                 f"{result['commits']} commits, {result['errors']} errors, the first: {result['first_error']}")

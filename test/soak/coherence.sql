@@ -81,14 +81,6 @@ INSERT INTO soak_side SELECT n FROM generate_series(1, 8) AS n;
 INSERT INTO soak_defined SELECT n FROM generate_series(1, 8) AS n;
 INSERT INTO soak_bulk SELECT n FROM generate_series(1, :bulk) AS n;
 
-DO $$
-DECLARE
-  name text;
-BEGIN
-  GRANT CREATE ON SCHEMA public TO checkout;
-  FOREACH name IN ARRAY ARRAY['soak_ledger', 'soak_left', 'soak_right', 'soak_members', 'soak_parts', 'soak_parts_low',
-                              'soak_parts_high', 'soak_side', 'soak_defined', 'soak_bulk'] LOOP
-    EXECUTE format('ALTER TABLE %I OWNER TO checkout', name);
-    EXECUTE format('GRANT SELECT ON %I TO view_reader, storefront', name);
-  END LOOP;
-END $$;
+GRANT CREATE ON SCHEMA public TO checkout;
+GRANT SELECT ON soak_left, soak_right, soak_members, soak_parts, soak_side, soak_defined, soak_bulk TO view_reader;
+SELECT format('ALTER TABLE %I OWNER TO checkout', relname) FROM pg_class WHERE relname LIKE 'soak\_%' AND relkind IN ('r', 'p') \gexec

@@ -6,7 +6,7 @@ import time
 
 from node import ROOT
 
-PROGRAMS = ("coherence_sim", "redis_link_pool")
+PROGRAMS = ("coherence_sim",)
 
 
 def run(options, say):

@@ -127,7 +127,9 @@ Async<Result<Snapshot>> SimDatabase::snapshot(Deadline /*deadline*/) {
 }
 
 Async<Result<void>> SimDatabase::nudge(Deadline /*deadline*/) {
-  return commit({}, false, false);
+  if (loop_.random().chance(options_.nudge_failure_share))
+    co_return fail(Errc::unavailable, "the connection broke");
+  co_return co_await commit({}, false, false);
 }
 
 void SimDatabase::crash() {

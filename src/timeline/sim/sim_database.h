@@ -22,6 +22,8 @@
 namespace meridian {
 
 struct SimDatabaseOptions {
+  double nudge_failure_share =
+      0.1;  // The side connection broke, and the next question is answered by another.
   Duration flush_max = std::chrono::microseconds(300);
   Duration visible_max = std::chrono::microseconds(500);   // From flushed to visible.
   Duration delivery_max = std::chrono::microseconds(500);  // From flushed to delivered.
