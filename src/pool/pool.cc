@@ -83,6 +83,8 @@ Async<Result<std::unique_ptr<Backend>>> Pool::take(EpollLoop& loop, Deadline dea
 
 // Requires that the new backend has been counted.
 Async<Result<std::unique_ptr<Backend>>> Pool::open(EpollLoop& loop, Deadline deadline) {
+  // A server that takes a connection and says nothing must not hold a visit for ever.
+  deadline = earlier(deadline, loop.after(options_.open_timeout));
   const std::uint64_t generation = generation_.load(std::memory_order_relaxed);
   auto backend = co_await connector_.open(loop, role_, database_, deadline);
   if (!backend) {

@@ -33,6 +33,7 @@ struct PoolOptions {
   Duration backend_age_max = std::chrono::hours(1);
   Duration idle_max = std::chrono::minutes(10);
   Duration reset_timeout = std::chrono::seconds(5);
+  Duration open_timeout = std::chrono::seconds(10);  // Connecting and logging in.
 };
 
 class Pool {

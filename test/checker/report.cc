@@ -176,20 +176,21 @@ int report(const Options& options,
                   quantile(before.feed_delay, after.feed_delay, 0.99)});
 
   if (options.json) {
-    std::string text = fmt::format(
-        R"({{"reads":{},"stale":{},"poisoned":{},"compared":{},"compare_given_up":{},"first_fault":{},)"
-        R"("first_error":{},"errors":{},"commits":{},"seconds":{},"hit_rate":{:.6f})",
-        reads,
-        stale,
-        quiescence.poisoned,
-        quiescence.compared,
-        quiescence.given_up,
-        quoted(stale > 0 ? first_fault : quiescence.first_fault),
-        quoted(quiescence.given_up > 0 ? quiescence.first_error : first_error),
-        errors,
-        commits.count(),
-        seconds,
-        hit_rate);
+    std::string text =
+        fmt::format(R"({{"reads":{},"stale":{},"poisoned":{},"compared":{},"compare_given_up":{},)"
+                    R"("first_fault":{},"first_error":{},"errors":{},"commits":{},"seconds":{},)"
+                    R"("hit_rate":{:.6f})",
+                    reads,
+                    stale,
+                    quiescence.poisoned,
+                    quiescence.compared,
+                    quiescence.given_up,
+                    quoted(stale > 0 ? first_fault : quiescence.first_fault),
+                    quoted(quiescence.given_up > 0 ? quiescence.first_error : first_error),
+                    errors,
+                    commits.count(),
+                    seconds,
+                    hit_rate);
     for (const Row& row : rows) {
       text +=
           fmt::format(R"(,"{}_us":{{"p50":{:.1f},"p99":{:.1f}}})", row.key, row.median, row.p99);
