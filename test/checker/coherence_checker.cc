@@ -60,7 +60,7 @@ int main(int argc, char** argv) {
         threads.emplace_back([&] { take_commands(options, orders, conductor, quiescence, stop); });
       }
       threads.emplace_back([&] { probed = run_probe(options, orders, stop); });
-      show_progress(options, orders);
+      show_progress(options, orders, stop);
       stop = true;
     }
     if (options.soak) compare_at_rest(options, orders, conductor, quiescence);

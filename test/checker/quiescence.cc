@@ -144,7 +144,7 @@ void take_commands(const Options& options,
                    Orders& orders,
                    Conductor& conductor,
                    Quiescence& result,
-                   const std::atomic<bool>& stop) {
+                   std::atomic<bool>& stop) {
   const auto answer = [](const std::string& line) {
     std::puts(line.c_str());
     std::fflush(stdout);
@@ -159,6 +159,9 @@ void take_commands(const Options& options,
     } else if (line == "wild") {
       conductor.be_wild();
       answer("wild");
+    } else if (line == "stop") {
+      stop = true;
+      answer("stopping");
     } else if (line == "compare") {
       compare_at_rest(options, orders, conductor, result);
       answer("compared " + std::to_string(result.compared) + ", poisoned " +

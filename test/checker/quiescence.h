@@ -25,12 +25,12 @@ void compare_at_rest(const Options& options,
                      Conductor& conductor,
                      Quiescence& result);
 
-// Commands on standard input, one a line, each answered by one line: `calm`, `wild`, `compare`.
-// Until the input ends or the check stops.
+// Commands on standard input, one a line, each answered by one line: `calm`, `wild`, `compare`,
+// `stop`. Until the input ends or the check stops.
 void take_commands(const Options& options,
                    Orders& orders,
                    Conductor& conductor,
                    Quiescence& result,
-                   const std::atomic<bool>& stop);
+                   std::atomic<bool>& stop);
 
 }  // namespace checker

@@ -103,11 +103,11 @@ Counts read_counts(const Options& options) {
   return counts;
 }
 
-void show_progress(const Options& options, const Orders& orders) {
+void show_progress(const Options& options, const Orders& orders, const std::atomic<bool>& stop) {
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + options.duration;
   const bool shows = ::isatty(STDERR_FILENO) != 0;
-  while (Clock::now() < end) {
+  while (!stop && Clock::now() < end) {
     std::this_thread::sleep_for(
         std::min<Clock::duration>(std::chrono::seconds(1), end - Clock::now()));
     if (!shows) continue;

@@ -5,6 +5,7 @@
 #include "test/checker/readers.h"
 #include "test/checker/writers.h"
 
+#include <atomic>
 #include <map>
 #include <vector>
 
@@ -19,8 +20,8 @@ struct Counts {
 
 Counts read_counts(const Options& options);
 
-// One line a second, until the time has passed.
-void show_progress(const Options& options, const Orders& orders);
+// One line a second, until the time has passed or somebody stops it.
+void show_progress(const Options& options, const Orders& orders, const std::atomic<bool>& stop);
 
 // Prints it, and gives the program's exit code.
 int report(const Options& options,
