@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 
 #include <array>
+#include <fcntl.h>
 #include <utility>
 
 namespace meridian {
@@ -123,7 +124,8 @@ class PostgresSession::Flush final : public BatchEnd {
 PostgresSession::PostgresSession(EpollLoop& loop, pg_conn* connection, bool replication)
     : loop_(loop),
       connection_(connection),
-      watch_(std::make_unique<EpollLoop::Watch>(loop, ::PQsocket(connection))),
+      socket_(::fcntl(::PQsocket(connection), F_DUPFD_CLOEXEC, 0)),
+      watch_(std::make_unique<EpollLoop::Watch>(loop, socket_.fd())),
       flush_(std::make_unique<Flush>(*this)),
       flushing_(loop),
       scope_(loop) {
@@ -135,7 +137,7 @@ PostgresSession::PostgresSession(EpollLoop& loop, pg_conn* connection, bool repl
 
 PostgresSession::~PostgresSession() {
   ::PQfreemem(received_);
-  watch_.reset();  // Before libpq closes the descriptor.
+  watch_.reset();  // Before its descriptor is closed.
   ::PQfinish(connection_);
 }
 

@@ -13,6 +13,7 @@
 #include "base/sql_text.h"
 #include "runtime/epoll_loop.h"
 #include "runtime/event.h"
+#include "runtime/file.h"
 #include "runtime/scope.h"
 #include "timeline/rows.h"
 
@@ -117,6 +118,9 @@ class PostgresSession {
 
   EpollLoop& loop_;
   pg_conn* connection_;
+  // A number of our own for the socket: libpq closes its own as soon as the connection is lost, and
+  // then it may be another's before the watch has ended, which would take that one's events away.
+  File socket_;
   std::unique_ptr<EpollLoop::Watch> watch_;
   std::deque<std::shared_ptr<Pending>> pending_;
   std::unique_ptr<Flush> flush_;
