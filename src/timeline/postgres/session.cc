@@ -5,7 +5,9 @@
 #include <libpq-fe.h>
 
 #include <array>
+#include <cerrno>
 #include <fcntl.h>
+#include <system_error>
 #include <utility>
 
 namespace meridian {
@@ -121,10 +123,13 @@ class PostgresSession::Flush final : public BatchEnd {
   PostgresSession& session_;
 };
 
-PostgresSession::PostgresSession(EpollLoop& loop, pg_conn* connection, bool replication)
+PostgresSession::PostgresSession(EpollLoop& loop,
+                                 pg_conn* connection,
+                                 File socket,
+                                 bool replication)
     : loop_(loop),
       connection_(connection),
-      socket_(::fcntl(::PQsocket(connection), F_DUPFD_CLOEXEC, 0)),
+      socket_(std::move(socket)),
       watch_(std::make_unique<EpollLoop::Watch>(loop, socket_.fd())),
       flush_(std::make_unique<Flush>(*this)),
       flushing_(loop),
@@ -187,8 +192,15 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
     ::PQfinish(connection);
     co_return std::unexpected(connected.error());
   }
+  File socket(::fcntl(::PQsocket(connection), F_DUPFD_CLOEXEC, 0));
+  if (!socket.open()) {
+    const int error = errno;
+    ::PQfinish(connection);
+    co_return fail(Errc::exhausted,
+                   "a socket for a session: " + std::generic_category().message(error));
+  }
   co_return std::unique_ptr<PostgresSession>(
-      new PostgresSession(loop, connection, options.replication));
+      new PostgresSession(loop, connection, std::move(socket), options.replication));
 }
 
 int PostgresSession::server_version() const noexcept {

@@ -105,7 +105,7 @@ class PostgresSession {
   };
   class Flush;
 
-  PostgresSession(EpollLoop& loop, pg_conn* connection, bool replication);
+  PostgresSession(EpollLoop& loop, pg_conn* connection, File socket, bool replication);
 
   Async<Result<std::shared_ptr<Pending>>> run(std::shared_ptr<Pending> pending,
                                               bool sent,
