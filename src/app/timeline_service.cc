@@ -19,9 +19,6 @@ constexpr Duration visible_max = std::chrono::seconds(1);
 constexpr Duration visible_pause = std::chrono::milliseconds(1);
 constexpr Duration keys_renewed_every = std::chrono::hours(1);
 constexpr Duration heads_copied_every = std::chrono::seconds(1);
-constexpr Duration standby_checked_every = std::chrono::milliseconds(20);
-constexpr Duration standby_timeout = std::chrono::seconds(5);
-constexpr std::string_view standby_names = "FIRST 1 (meridian)";
 constexpr int server_version_min = 150'000;
 constexpr std::string_view revocations_table = "\"meridian\".\"revocations\"";
 
@@ -112,15 +109,6 @@ TimelineService::~TimelineService() = default;
 
 Async<> TimelineService::close() {
   co_await scope_.close();
-  if (set_up_ && config_.timeline.commit_wait == config::CommitWait::database) {
-    auto left = co_await be_standby(false, loop_.after(standby_timeout));
-    if (!left) {
-      log_error("timeline",
-                "PostgreSQL still waits for this node with each commit; run ALTER SYSTEM RESET "
-                "synchronous_standby_names; and SELECT pg_reload_conf();",
-                {{"reason", left.error().detail()}});
-    }
-  }
   co_await feed_.close();
   co_await keeper_.close();
   co_await revocation_feed_.close();
@@ -160,7 +148,6 @@ Async<> TimelineService::run() {
   scope_.spawn(keep_registered());
   scope_.spawn(rotate_keys());
   scope_.spawn(copy_heads());
-  if (config_.timeline.commit_wait == config::CommitWait::database) scope_.spawn(keep_standby());
 }
 
 Async<Result<void>> TimelineService::set_up() {
@@ -268,7 +255,7 @@ Async<Result<void>> TimelineService::check_standby(PostgresSession& session, Dea
                              {},
                              deadline));
   const std::string names(rows.text(0, 0));
-  if (!names.empty() && names != standby_names) {
+  if (!names.empty() && names != feed_.standby_names()) {
     co_return fail(Errc::invalid,
                    "commit_wait: database needs synchronous_standby_names for itself, and it is " +
                        quote(names) + "; take commit_wait: door");
@@ -282,42 +269,6 @@ Async<Result<void>> TimelineService::check_standby(PostgresSession& session, Dea
                        "; as a superuser");
   }
   co_return Result<void>();
-}
-
-Async<Result<void>> TimelineService::be_standby(bool wanted, Deadline deadline) {
-  MERIDIAN_CO_TRY(PostgresSession * session, co_await admin_.get(deadline));
-  const std::string text =
-      wanted ? "ALTER SYSTEM SET synchronous_standby_names = " + quote_literal(standby_names)
-             : std::string("ALTER SYSTEM RESET synchronous_standby_names");
-  MERIDIAN_CO_TRY(const Rows set, co_await session->query(text, {}, deadline));
-  MERIDIAN_CO_TRY(const Rows told,
-                  co_await session->query("SELECT pg_catalog.pg_reload_conf()", {}, deadline));
-  co_return Result<void>();
-}
-
-// Commits wait for this node while its feed stands, and no longer: a new feed begins only when all
-// that is being committed has ended, so what waited for the old one has to be let go. No hit is
-// served then.
-Async<> TimelineService::keep_standby() {
-  std::optional<bool> standing;
-  std::string complaint;
-  for (;;) {
-    const bool wanted = feed_.streaming();
-    if (standing != wanted) {
-      auto done = co_await be_standby(wanted, loop_.after(standby_timeout));
-      if (!done && done.error().code() == Errc::cancelled) co_return;
-      if (done) standing = wanted;
-      const std::string why = done ? std::string() : done.error().detail();
-      if (!why.empty() && why != complaint) {
-        log_warning("timeline",
-                    wanted ? "PostgreSQL does not wait for this node yet"
-                           : "PostgreSQL may still wait for this node",
-                    {{"reason", why}});
-      }
-      complaint = why;
-    }
-    if (co_await loop_.sleep(standby_checked_every) != Wake::ready) co_return;
-  }
 }
 
 Async<Result<void>> TimelineService::renew_keys(PostgresSession& session, Deadline deadline) {

@@ -99,8 +99,6 @@ class TimelineService final : public InvalidationListener {
   Async<> rotate_keys();
   Async<> copy_heads();
   Async<Result<void>> check_standby(PostgresSession& session, Deadline deadline);
-  Async<Result<void>> be_standby(bool wanted, Deadline deadline);
-  Async<> keep_standby();
 
   void voided(TransactionId transaction,
               Position end,

@@ -199,7 +199,8 @@ def wait_until_serving(node, seconds=60):
 def prepare(node, bulk=BULK_ROWS):
     node.start()
     node.load_shop()
-    node.sql_file(ROOT / "test/soak/coherence.sql", "-v", f"bulk={bulk}")
+    # At once: views are registered as soon as their tables are there, and that changes these tables too.
+    node.sql_file(ROOT / "test/soak/coherence.sql", "-1", "-v", f"bulk={bulk}")
     node.wait_for_views()
 
 

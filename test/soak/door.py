@@ -303,17 +303,17 @@ def run(options, say):
 def settle(node, before):
     """Waits until the node is at rest, or for as long as that may take."""
     end = time.monotonic() + SETTLE_SECONDS
-    last = None
+    last, why = None, None
     while True:
         time.sleep(2)
         try:
             last = numbers(node)
-        except SoakError:
-            last = None
+        except (SoakError, FileNotFoundError) as error:
+            last, why = None, error
         if last and last["busy"] == 0 and (before is None or last["descriptors"] <= before["descriptors"] + DESCRIPTORS_SLACK) and \
                 time.monotonic() > end - SETTLE_SECONDS + 6:
             return last
         if time.monotonic() > end:
             if last is None:
-                raise SoakError("PostgreSQL did not come back")
+                raise SoakError(f"the node is not what it was: {why}\n{node.last_log()}")
             return last

@@ -56,6 +56,7 @@ class PostgresFeed {
 
   bool streaming() const noexcept { return streaming_; }
   Position position() const noexcept { return applied_; }
+  const std::string& standby_names() const noexcept { return standby_.names(); }
   const std::string& last_error() const noexcept { return last_error_; }
 
   // Commits wait for us no longer.

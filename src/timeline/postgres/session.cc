@@ -5,7 +5,9 @@
 #include <libpq-fe.h>
 
 #include <array>
+#include <cerrno>
 #include <fcntl.h>
+#include <system_error>
 #include <utility>
 
 namespace meridian {
@@ -140,7 +142,7 @@ PostgresSession::PostgresSession(EpollLoop& loop,
 
 PostgresSession::~PostgresSession() {
   ::PQfreemem(received_);
-  watch_.reset();  // Before the descriptor is closed.
+  watch_.reset();  // Before its descriptor is closed.
   ::PQfinish(connection_);
 }
 
@@ -192,8 +194,10 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
   }
   File socket(::fcntl(::PQsocket(connection), F_DUPFD_CLOEXEC, 0));
   if (!socket.open()) {
+    const int error = errno;
     ::PQfinish(connection);
-    co_return fail(Errc::exhausted, "the process may have no more open files");
+    co_return fail(Errc::exhausted,
+                   "a socket for a session: " + std::generic_category().message(error));
   }
   co_return std::unique_ptr<PostgresSession>(
       new PostgresSession(loop, connection, std::move(socket), options.replication));

@@ -118,7 +118,9 @@ class PostgresSession {
 
   EpollLoop& loop_;
   pg_conn* connection_;
-  File socket_;  // A descriptor of our own: libpq closes its own when the connection breaks.
+  // A number of our own for the socket: libpq closes its own as soon as the connection is lost, and
+  // then it may be another's before the watch has ended, which would take that one's events away.
+  File socket_;
   std::unique_ptr<EpollLoop::Watch> watch_;
   std::deque<std::shared_ptr<Pending>> pending_;
   std::unique_ptr<Flush> flush_;

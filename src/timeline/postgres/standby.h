@@ -35,6 +35,9 @@ class SynchronousStandby {
   // must confirm nothing meanwhile. Errors: denied, unavailable, timeout.
   Async<Result<void>> engage(Deadline deadline);
 
+  // The value of synchronous_standby_names while we are engaged.
+  const std::string& names() const noexcept { return names_; }
+
   Async<> close();
 
  private:
@@ -46,7 +49,7 @@ class SynchronousStandby {
   EpollLoop& loop_;
   SessionKeeper admin_;
   SessionKeeper prober_;
-  std::string names_;  // The setting's value while we are engaged.
+  std::string names_;
   Scope scope_;
 };
 
