@@ -197,13 +197,14 @@ class Tracer {
     for (const StatementOutcome& outcome : batch.outcomes) {
       const auto found = statements_.find({key_of(entry, outcome.visit), outcome.ordinal});
       if (found == statements_.end() || !found->second) continue;
-      story_.steps[*found->second].detail +=
-          outcome.sqlstate.success()
-              ? fmt::format(
-                    ": {} row{} in {}", outcome.rows_count, outcome.rows_count == 1 ? "" : "s", meridian::to_text(outcome.duration))
-              : fmt::format(": failed with {} after {}",
-                            printable(outcome.sqlstate.text()),
-                            meridian::to_text(outcome.duration));
+      story_.steps[*found->second].detail += outcome.sqlstate.success()
+                                                 ? fmt::format(": {} row{} in {}",
+                                                               outcome.rows_count,
+                                                               outcome.rows_count == 1 ? "" : "s",
+                                                               meridian::to_text(outcome.duration))
+                                                 : fmt::format(": failed with {} after {}",
+                                                               printable(outcome.sqlstate.text()),
+                                                               meridian::to_text(outcome.duration));
     }
   }
 
@@ -217,8 +218,8 @@ class Tracer {
     }
     const std::string keys = old_keys_of(reads, entry.record.header.time);
     if (keys.empty()) return;
-    const std::string reader =
-        entry.visit ? fmt::format("by {}", printable(entry.visit->role)) : std::string("by a visit");
+    const std::string reader = entry.visit ? fmt::format("by {}", printable(entry.visit->role))
+                                           : std::string("by a visit");
     TraceStep* const step =
         add(entry,
             "read afterwards: " + keys,
@@ -287,7 +288,8 @@ class Tracer {
   void tell(const Entry& entry, const Denied& denied) {
     if (!ours(entry)) return;
     add(entry,
-        fmt::format("denied: {} {}", printable(denied.action.bytes), printable(denied.resource.bytes)),
+        fmt::format(
+            "denied: {} {}", printable(denied.action.bytes), printable(denied.resource.bytes)),
         named("by rule", denied.rule));
   }
 
@@ -298,9 +300,9 @@ class Tracer {
     for (const Invalidated& each : invalidation.entries) {
       if (shown == invalidated_shown_max) break;
       ++shown;
-      what =
-          joined(std::move(what),
-                 each.key.empty() ? "all of " + printable(each.view.bytes) : printable(each.key.bytes));
+      what = joined(
+          std::move(what),
+          each.key.empty() ? "all of " + printable(each.view.bytes) : printable(each.key.bytes));
     }
     if (invalidation.entries_count > shown) {
       what += fmt::format(" and {} more", invalidation.entries_count - shown);

@@ -43,8 +43,8 @@ TEST(Handshake, Info) {
 }
 
 TEST(Handshake, AddressesOfOthersAreNotPassedOn) {
-  const auto read = parse_info(
-      R"({"host":"10.1.1.1","port":4222,"connect_urls":["10.1.1.2:4222"],"ws_connect_urls":["x"]})");
+  const auto read = parse_info(R"({"host":"10.1.1.1","port":4222,"connect_urls":["10.1.1.2:4222"],)"
+                               R"("ws_connect_urls":["x"]})");
   ASSERT_TRUE(read);
   std::string line;
   append_info(line, *read);
