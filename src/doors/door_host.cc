@@ -88,7 +88,7 @@ Async<> DoorHost::serve(Door& door,
               "a connection was refused because it cannot be recorded",
               {{"reason", recorded.error().detail()}});
   }
-  visit.stream().close();
+  visit.close_stream();
   visits_.erase(visit.id());
   metrics.present->add(-1);
   metrics.duration->observe(loop_.now() - begun);

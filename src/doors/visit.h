@@ -42,6 +42,11 @@ class Visit {
   std::unique_ptr<Stream> take_stream() noexcept { return std::move(stream_); }
   void set_stream(std::unique_ptr<Stream> stream) noexcept { stream_ = std::move(stream); }
 
+  // There is no stream any more where TLS took it and failed.
+  void close_stream() noexcept {
+    if (stream_) stream_->close();
+  }
+
   // Fibres that work for the visit; they end with it.
   Scope& fibres() noexcept { return fibres_; }
 

@@ -80,8 +80,9 @@ Endpoint NatsEngine::endpoint() const {
 }
 
 StopSignals NatsEngine::stop_signals() const noexcept {
-  // SIGTERM closes the streams' files in order; after SIGKILL the next start reads them again.
-  return {.polite = SIGTERM, .at_once = SIGKILL};
+  // SIGINT closes the streams' files in order, and so would SIGTERM, but with exit code 1; after
+  // SIGKILL the next start reads them again.
+  return {.polite = SIGINT, .at_once = SIGKILL};
 }
 
 Async<Result<void>> NatsEngine::find_program() {

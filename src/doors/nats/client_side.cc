@@ -60,13 +60,24 @@ Async<bool> NatsVisit::take_client_bytes(std::string_view bytes) {
     stays = take_client_operation(**operation);
     if (!stays) break;
   }
+  if (!stays && !farewell_.empty()) put_barrier();
   // What was said before a fault still counts. Nothing of it may stay in the loop's buffers over a
   // wait.
-  if (!co_await flush_server() || !co_await flush_client() || !stays) co_return false;
+  if (!co_await flush_server() || !co_await flush_client()) co_return false;
+  if (!stays) co_return co_await hear_out();
   while (owed_count_ >= shared_.parts.limits.owed_max) {
     if (co_await owed_less_.wait() == Wake::cancelled) co_return false;
   }
   co_return true;
+}
+
+// The last word comes behind everything that was owed before it. False, always.
+Async<bool> NatsVisit::hear_out() {
+  const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.farewell_timeout);
+  while (!farewell_.empty() && owed_count_ > 0) {
+    if (co_await owed_less_.wait(deadline) != Wake::ready) break;
+  }
+  co_return false;
 }
 
 void NatsVisit::leave_after_fault(nats::Fault fault) {
@@ -132,6 +143,8 @@ bool NatsVisit::deny(Action action,
                                                            .resource = resource,
                                                            .rule = rule});
   if (!recorded) return cannot_record(recorded.error());
+  // A message that the client published to itself comes before the refusal of the next one.
+  if (unheard_) put_barrier();
   std::string error;
   nats::append_error(error, text);
   answer(error);
@@ -140,6 +153,12 @@ bool NatsVisit::deny(Action action,
 
 bool NatsVisit::on_subscribe(const nats::Operation& operation) {
   const NatsPermissions& role = *principal_->role->nats;
+  // A `>` that does not stand last: the server says so to who might have meant what is allowed.
+  if (!nats::is_pattern(operation.subject) && may_receive(operation.subject)) {
+    forward(operation.raw);
+    if (verbose_) owe(Owed::Kind::ok);
+    return true;
+  }
   const bool own_inbox = inboxes_->owns(operation.subject) && nats::is_pattern(operation.subject);
   const auto asked =
       own_inbox ? SubjectRules::PatternDecision{.decision = {.allowed = true,
@@ -277,10 +296,18 @@ bool NatsVisit::on_publish(const nats::Operation& operation) {
   nats::append_publish(
       shared_.to_server, operation.subject, operation.reply, headers, operation.payload);
   if (verbose_) owe(Owed::Kind::ok);
+  unheard_ = true;
   return true;
 }
 
+// What follows waits until the server has done all that was asked of it.
+void NatsVisit::put_barrier() {
+  forward(nats::ping_bytes);
+  owe(Owed::Kind::barrier);
+}
+
 void NatsVisit::owe(Owed::Kind kind) {
+  if (kind == Owed::Kind::pong || kind == Owed::Kind::barrier) unheard_ = false;
   ++owed_count_;
   if (!owed_.empty() && owed_.back().kind == kind) {
     ++owed_.back().count;

@@ -56,6 +56,10 @@ bool NatsVisit::take_server_operation(const nats::Operation& operation) {
       shared_.to_client += nats::ping_bytes;
       return true;
     case nats::OperationKind::pong:
+      if (!owed_.empty() && owed_.front().kind == Owed::Kind::barrier) {
+        on_answer(Owed::Kind::barrier);
+        return true;
+      }
       shared_.to_client += nats::pong_bytes;
       on_answer(Owed::Kind::pong);
       return true;
@@ -95,13 +99,32 @@ bool NatsVisit::take_server_operation(const nats::Operation& operation) {
 
 void NatsVisit::on_message(const nats::Operation& operation) {
   const auto found = subscriptions_.find(operation.sid);
-  // Of a subscription that the client has ended; it may not even be one that it may still have.
-  if (found == subscriptions_.end()) return;
+  if (found == subscriptions_.end()) {
+    // Sent before the server knew that the client has ended the subscription. Where each message of
+    // it was to be judged, this one no longer can be.
+    if (all_withhold_ || withholding_.contains(std::string(operation.sid))) return;
+    pass(operation);
+    return;
+  }
   Subscription& subscription = found->second;
   if (subscription.withholds && !may_receive(operation.subject)) {
     shared_.withheld.add();
     return;
   }
+  pass(operation);
+  ++subscription.delivered_count;
+  if (subscription.max != 0 && subscription.delivered_count >= subscription.max) {
+    if (subscription.withholds) {
+      nats::append_unsubscribe(shared_.to_server, operation.sid, 0);
+      // Its +OK is none that the client waits for.
+      if (verbose_) owe(Owed::Kind::ok);
+    }
+    subscriptions_.erase(found);
+    shared_.subscriptions.add(-1);
+  }
+}
+
+void NatsVisit::pass(const nats::Operation& operation) {
   ++visit_.counters.reads;
   shared_.delivered.add();
   if (operation.kind == nats::OperationKind::hmsg && !headers_) {
@@ -115,16 +138,6 @@ void NatsVisit::on_message(const nats::Operation& operation) {
     shared_.to_client += operation.raw;
   }
   if (!operation.reply.empty()) remember_response(operation.reply);
-  ++subscription.delivered_count;
-  if (subscription.max != 0 && subscription.delivered_count >= subscription.max) {
-    if (subscription.withholds) {
-      nats::append_unsubscribe(shared_.to_server, operation.sid, 0);
-      // Its +OK is none that the client waits for.
-      if (verbose_) owe(Owed::Kind::ok);
-    }
-    subscriptions_.erase(found);
-    shared_.subscriptions.add(-1);
-  }
 }
 
 // The oldest makes room; so does one that has come to its end.

@@ -57,7 +57,12 @@ class NatsVisit final : public VisitControl {
 
   // What the client waits for, in its order.
   struct Owed {
-    enum class Kind : std::uint8_t { pong, ok, ours } kind;
+    enum class Kind : std::uint8_t {
+      pong,
+      ok,
+      ours,     // A refusal, or what else is said here.
+      barrier,  // A PONG that we asked for ourselves.
+    } kind;
     std::size_t count = 1;
     std::string bytes{};  // Of ours.
   };
@@ -81,6 +86,7 @@ class NatsVisit final : public VisitControl {
   Async<bool> take_client_bytes(std::string_view bytes);
   bool take_client_operation(const nats::Operation& operation);
   void leave_after_fault(nats::Fault fault);
+  Async<bool> hear_out();
   bool on_subscribe(const nats::Operation& operation);
   void on_unsubscribe(const nats::Operation& operation);
   bool on_publish(const nats::Operation& operation);
@@ -90,6 +96,7 @@ class NatsVisit final : public VisitControl {
   bool deny(Action action, std::string_view resource, std::string_view rule, std::string text);
   void forward(std::string_view bytes) { shared_.to_server += bytes; }
   void owe(Owed::Kind kind);
+  void put_barrier();
   void answer(std::string_view bytes);  // In its turn.
   bool cannot_record(const Error& error);
 
@@ -98,6 +105,7 @@ class NatsVisit final : public VisitControl {
   Async<bool> take_server_bytes(std::string_view bytes);
   bool take_server_operation(const nats::Operation& operation);
   void on_message(const nats::Operation& operation);
+  void pass(const nats::Operation& operation);
   void on_answer(Owed::Kind kind);
   void say_owed();
   void remember_response(std::string_view reply);
@@ -149,6 +157,7 @@ class NatsVisit final : public VisitControl {
 
   std::deque<Owed> owed_;
   std::size_t owed_count_ = 0;
+  bool unheard_ = false;  // Something was passed on of which no answer that is owed will tell.
   Event owed_less_;
   trail::PublicationTally tally_;
   Time tally_since_{};
