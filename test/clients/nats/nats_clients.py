@@ -254,6 +254,75 @@ def without_headers(port, token):
     connection.close()
 
 
+def slow_consumer(port, token, metric):
+    """Who does not read is cut; others do not notice."""
+    slow = Client(port, f'"auth_token":"{token}"', ',"verbose":false')
+    slow.say(b"SUB orders.slow 1\r\nPING\r\n")
+    slow.until(b"PONG\r\n")
+    busy = Client(port, f'"auth_token":"{token}"', ',"verbose":false')
+    payload = b"PUB orders.slow 65536\r\n" + b"x" * 65536 + b"\r\n"
+    until = time.monotonic() + PATIENCE * 2
+    while metric("meridian_nats_slow_consumers_total") == 0 and time.monotonic() < until:
+        busy.say(payload * 16 + b"PING\r\n")
+        busy.until(b"PONG\r\n")
+        time.sleep(0.05)
+    check("a slow consumer is cut", metric("meridian_nats_slow_consumers_total") == 1)
+    busy.say(b"PING\r\n")
+    check("who publishes goes on", busy.until(b"PONG\r\n") == b"PONG\r\n")
+    busy.close()
+    slow.close()
+
+
+def nats_processes(data):
+    """Those that work in the folder of the engine."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == data / "nats":
+                found.append(int(process.name))
+        except OSError:
+            pass
+    return found
+
+
+def killed_server(port, token, data):
+    """The server behind dies: visits end, and clients that come again are served."""
+    before = Client(port, f'"auth_token":"{token}"', ',"verbose":false')
+    before.say(b"PING\r\n")
+    before.until(b"PONG\r\n")
+    (process,) = nats_processes(data)
+    os.kill(process, signal.SIGKILL)
+    check("the visit ends with the server", before.to_end() == b"<closed>")
+
+    def again():
+        try:
+            client = Client(port, f'"auth_token":"{token}"', ',"verbose":false')
+            client.say(b"SUB orders.k 1\r\nPUB orders.k 0\r\n\r\nPING\r\n")
+            return True if b"HMSG orders.k 1" in client.until(b"PONG\r\n") else None
+        except OSError:
+            return None
+        except EOFError:
+            return None
+
+    check("and clients come again", wait_for(again, "the server's return"))
+
+
+def outlived(meridian, root):
+    """No nats-server outlives a node that is killed."""
+    data = root / "killed"
+    node = Process([meridian, "up", "--config", root / "meridian.yaml", "--data", data],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: nats_processes(data) or None, "the node's nats-server")
+    finally:
+        node.process.kill()
+        node.process.wait(PATIENCE)
+    until = time.monotonic() + PATIENCE
+    while nats_processes(data) and time.monotonic() < until:
+        time.sleep(0.05)
+    check("no nats-server outlives its node", nats_processes(data) == [])
+
+
 def main():
     meridian = pathlib.Path(sys.argv[1]).resolve()
     if not (HERE / "node_modules").exists():
@@ -350,14 +419,22 @@ def main():
         check("revocation ends the visit",
               revoked.to_end() == b"-ERR 'User Authentication Revoked'\r\n<closed>")
 
-        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port_of('http')}/metrics").read().decode()
+        context = ssl.create_default_context(cafile=root / "server.pem")
+        http = port_of("http")
+
+        def metric(name):
+            url = f"http://127.0.0.1:{http}/metrics"
+            text = urllib.request.urlopen(url).read().decode()
+            values = re.findall(rf"^{name} (\S+)$", text, re.M)
+            return sum(float(value) for value in values) if values else None
+
+        slow_consumer(port, token, metric)
+        killed_server(port, token, data)
         for name in ("meridian_nats_published_total", "meridian_nats_delivered_total",
                      "meridian_nats_denied_total", "meridian_nats_withheld_total",
                      "meridian_nats_connects_total"):
-            total = sum(float(v) for v in re.findall(rf"^{name} (\S+)$", metrics, re.M))
-            check(f"counted: {name}", total > 0, total)
-        left = re.findall(r"^meridian_nats_subscriptions (\S+)$", metrics, re.M)
-        check("no subscription is left", all(float(v) == 0 for v in left) and left, left)
+            check(f"counted: {name}", metric(name) > 0, metric(name))
+        wait_for(lambda: metric("meridian_nats_subscriptions") == 0 or None, "the last subscription's end")
 
         last = Client(port, f'"auth_token":"{token}"', ',"verbose":false')
         last.say(b"PUB orders.last 0\r\n\r\nPING\r\n")
@@ -373,6 +450,7 @@ def main():
         for secret in (token, (data / "keys" / "nats.token").read_text().strip()):
             check("no secret on the trail or in the log",
                   secret not in trail and secret not in (root / "err").read_text())
+        outlived(meridian, root)
     finally:
         for process in processes:
             if process.process.poll() is None:
