@@ -307,6 +307,35 @@ def killed_server(port, token, data):
     check("and clients come again", wait_for(again, "the server's return"))
 
 
+def by_url(meridian, root, direct_port):
+    """A nats-server that exists, as a user with a password; its own limits show through."""
+    data = root / "by_url"
+    (root / "nats.password").write_text("p\n")
+    os.chmod(root / "nats.password", 0o600)
+    config = (HERE / "meridian.yaml.in").read_text() + (
+        f'nats: {{ url: "nats://u@127.0.0.1:{direct_port}", password_file: nats.password }}\n')
+    (root / "by_url.yaml").write_text(config)
+    with open(root / "by_url.out", "w") as out:
+        node = Process([meridian, "up", "--config", root / "by_url.yaml", "--data", data],
+                       stdout=out, stderr=subprocess.DEVNULL)
+    try:
+        found = wait_for(lambda: re.search(r"^  nats +127.0.0.1:(\d+)$", (root / "by_url.out").read_text(), re.M),
+                         "the node by URL")
+        token = subprocess.run([meridian, "token", "--subject", "checkout"], check=True, text=True,
+                               capture_output=True, env={**os.environ, "MERIDIAN_DATA": str(data)}).stdout.strip()
+        client = Client(int(found[1]), f'"auth_token":"{token}"', ',"verbose":false')
+        check("the server's own limit, less ours", client.info["max_payload"] == 1048576 - 2048, client.info)
+        check("nothing of the server behind", "connect_urls" not in client.info
+              and client.info["port"] == int(found[1]), client.info)
+        client.say(b"SUB orders.u 1\r\nPUB orders.u 2\r\nhi\r\nPING\r\n")
+        got = client.until(b"PONG\r\n")
+        check("a server by URL", b"HMSG orders.u 1" in got and b"sub=checkout" in got, got)
+        check("owns no nats-server", nats_processes(data) == [])
+        client.close()
+    finally:
+        node.stop()
+
+
 def outlived(meridian, root):
     """No nats-server outlives a node that is killed."""
     data = root / "killed"
@@ -450,6 +479,7 @@ def main():
         for secret in (token, (data / "keys" / "nats.token").read_text().strip()):
             check("no secret on the trail or in the log",
                   secret not in trail and secret not in (root / "err").read_text())
+        by_url(meridian, root, direct_port)
         outlived(meridian, root)
     finally:
         for process in processes:
