@@ -15,6 +15,7 @@ std::string quote_nats_word(std::string_view word) {
 }
 
 std::string to_nats_conf(const NatsServerConfig& config) {
+  // A line of 4,096 bytes, which is what clients may send, grows on its way through the door.
   // max_pending at least a message of the largest size, or a subscriber could never have it.
   constexpr std::uint64_t pending_size_min = 64uz * 1024 * 1024;
   return fmt::format(
@@ -29,6 +30,7 @@ jetstream {{
   max_memory_store: {memory_store}
 }}
 max_payload: {payload}
+max_control_line: 8192
 max_pending: {pending}
 max_connections: 1000000
 write_deadline: "30s"

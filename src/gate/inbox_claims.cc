@@ -26,10 +26,15 @@ InboxClaims::Holder::~Holder() {
     claims_.give_up(inbox);
 }
 
+bool InboxClaims::Holder::holds(std::string_view subject) const {
+  const std::string_view inbox = inbox_of(subject);
+  return !inbox.empty() && std::ranges::find(inboxes_, inbox) != inboxes_.end();
+}
+
 bool InboxClaims::Holder::owns(std::string_view subject) {
   const std::string_view inbox = inbox_of(subject);
   if (inbox.empty()) return false;
-  if (std::ranges::find(inboxes_, inbox) != inboxes_.end()) return true;
+  if (holds(subject)) return true;
   if (!claims_.take(inbox, owner_)) return false;
   inboxes_.emplace_back(inbox);
   if (inboxes_.size() > inboxes_max) {

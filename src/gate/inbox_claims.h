@@ -32,6 +32,9 @@ class InboxClaims {
     // Whether the subject lies in an inbox of this visit; it becomes one if it is nobody's.
     bool owns(std::string_view subject);
 
+    // The same without taking one that is nobody's: for what others send.
+    bool holds(std::string_view subject) const;
+
    private:
     static constexpr std::size_t inboxes_max = 1'024;  // The oldest is given up then.
 

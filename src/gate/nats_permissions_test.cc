@@ -197,6 +197,9 @@ TEST(InboxClaims, BelongToTheirPrincipal) {
     EXPECT_TRUE(first.owns(inbox + ".*"));
     EXPECT_TRUE(first.owns(inbox + ".7"));
     EXPECT_FALSE(other.owns(inbox + ".*"));
+    EXPECT_TRUE(first.holds(inbox + ".7"));
+    EXPECT_FALSE(again.holds(inbox));
+    EXPECT_FALSE(again.holds("orders"));
     EXPECT_TRUE(again.owns(inbox));
   }
   InboxClaims::Holder later(claims, "mallory");

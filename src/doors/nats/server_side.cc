@@ -107,7 +107,7 @@ void NatsVisit::on_message(const nats::Operation& operation) {
     return;
   }
   Subscription& subscription = found->second;
-  if (subscription.withholds && !may_receive(operation.subject)) {
+  if (subscription.withholds && !may_be_delivered(operation.subject)) {
     shared_.withheld.add();
     return;
   }
@@ -122,6 +122,11 @@ void NatsVisit::on_message(const nats::Operation& operation) {
     subscriptions_.erase(found);
     shared_.subscriptions.add(-1);
   }
+}
+
+// What comes to a wide subscription makes no inbox the visit's own.
+bool NatsVisit::may_be_delivered(std::string_view subject) const {
+  return principal_->role->nats->subscribe().decide(subject).allowed || inboxes_->holds(subject);
 }
 
 void NatsVisit::pass(const nats::Operation& operation) {

@@ -106,6 +106,7 @@ class NatsVisit final : public VisitControl {
   bool take_server_operation(const nats::Operation& operation);
   void on_message(const nats::Operation& operation);
   void pass(const nats::Operation& operation);
+  bool may_be_delivered(std::string_view subject) const;
   void on_answer(Owed::Kind kind);
   void say_owed();
   void remember_response(std::string_view reply);

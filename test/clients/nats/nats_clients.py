@@ -254,6 +254,24 @@ def without_headers(port, token):
     connection.close()
 
 
+def wide(port, token, auditor):
+    """A subscription to everything is to everything but the server's own and others' inboxes."""
+    spy = Client(port, f'"auth_token":"{auditor}"', ',"verbose":false')
+    spy.say(b"SUB > 1\r\nPING\r\n")
+    spy.until(b"PONG\r\n")
+    one = Client(port, f'"auth_token":"{token}"', ',"verbose":false')
+    one.say(b"SUB svc.echo 1\r\nPUB svc.echo _INBOX.%s.1 2\r\nhi\r\nPING\r\n" % (b"z" * 22))
+    one.until(b"PONG\r\n")
+    one.say(b"PUB _INBOX.%s.1 2\r\nre\r\nPUB $JS.API.INFO 0\r\n\r\nPUB orders.end 0\r\n\r\nPING\r\n" % (b"z" * 22))
+    one.until(b"PONG\r\n")
+    got = spy.until(b" 1 ") + spy.until(b"orders.end")
+    check("a wide subscription sees messages", b"HMSG svc.echo 1" in got, got)
+    check("but no inbox and nothing of the server's",
+          b"MSG _INBOX" not in got and b"MSG $JS" not in got, got)
+    spy.close()
+    one.close()
+
+
 def slow_consumer(port, token, metric):
     """Who does not read is cut; others do not notice."""
     slow = Client(port, f'"auth_token":"{token}"', ',"verbose":false')
@@ -399,6 +417,7 @@ def main():
         before_login(port, direct_port)
         forged(port, token)
         without_headers(port, token)
+        wide(port, token, run("token", "--subject", "auditor"))
 
         refused = Client(port, f'"auth_token":"{run("token", "--subject", "nobody")}"').to_end()
         check("a role without NATS has no way in", refused == b"-ERR 'Authorization Violation'\r\n<closed>", refused)
