@@ -62,7 +62,7 @@ CONFIG = """
 data: {data}
 node: {{ name: {name}, loops: {loops} }}
 log: {{ level: warning }}
-listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0" }}
+listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", nats: "127.0.0.1:0" }}
 limits: {{ visits_max: 50000, visits_per_address: 50000, unauthenticated_per_address: 20000 }}
 token: {{ ttl_default: 6h, ttl_max: 1d }}
 engines:

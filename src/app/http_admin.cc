@@ -159,7 +159,7 @@ Async<http::Response> HttpService::revoke(json::Value body, HttpCaller caller, D
 
 Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadline) {
   const auto door = parse_door_name(text_of(body, "door"));
-  if (!door) co_return refuse(Error(Errc::invalid, "the door is postgres, redis or http"));
+  if (!door) co_return refuse(Error(Errc::invalid, "the door is postgres, redis, nats or http"));
   const auto action = parse_action(text_of(body, "action"));
   if (!action)
     co_return refuse(Error(Errc::invalid, "the action is connect, read, write, forget or command"));

@@ -132,6 +132,7 @@ Result<void> Node::bind_doors() {
   };
   MERIDIAN_CHECK(bind(DoorName::postgres, config_->listen.postgres));
   MERIDIAN_CHECK(bind(DoorName::redis, config_->listen.redis));
+  MERIDIAN_CHECK(bind(DoorName::nats, config_->listen.nats));
   MERIDIAN_CHECK(bind(DoorName::http, config_->listen.http));
   admin_socket_ = (folder_->path() / "admin.sock").native();
   MERIDIAN_TRY(auto listener, Listener::listen(loop_, Endpoint{.host = {}, .path = admin_socket_}));
@@ -255,6 +256,7 @@ Async<Result<void>> Node::open_engines() {
     redis_.endpoint = redis_engine_->endpoint();
     redis_password_ = redis_engine_->password();
   }
+  MERIDIAN_CO_CHECK(co_await open_nats());
   const Deadline deadline = loop_.after(engines_timeout);
   if (postgres_supervisor_) {
     MERIDIAN_CO_CHECK(co_await postgres_supervisor_->ready(deadline));
@@ -263,8 +265,70 @@ Async<Result<void>> Node::open_engines() {
   if (redis_supervisor_) {
     MERIDIAN_CO_CHECK(co_await redis_supervisor_->ready(deadline));
   }
+  if (nats_supervisor_) {
+    MERIDIAN_CO_CHECK(co_await nats_supervisor_->ready(deadline));
+  }
   scope_.spawn(follow_engines());
   co_return Result<void>();
+}
+
+// Where there is no NATS to stand behind the door, the rest runs.
+Async<Result<void>> Node::open_nats() {
+  if (config_->listen.nats.empty()) co_return Result<void>();
+  if (!config_->nats.url.empty()) {
+    const auto url = config::parse_url(config_->nats.url);
+    if (!url) co_return fail(Errc::invalid, "nats.url: " + url.error());
+    constexpr std::uint16_t nats_port = 4222;
+    const Endpoint endpoint{.host = url->host == "localhost" ? "127.0.0.1" : url->host,
+                            .port = url->port.value_or(nats_port),
+                            .path = {}};
+    nats_.endpoint = [endpoint] { return endpoint; };
+    nats_.user = url->user;
+    if (url->scheme == "tls") {
+      MERIDIAN_CO_TRY(nats_.tls,
+                      make_tls_client({.server_name = url->host, .ca_file = config_->nats.ca}));
+    }
+    if (!config_->nats.password_file.empty()) {
+      MERIDIAN_CO_TRY(nats_.secret, config::read_secret_file(config_->nats.password_file));
+    }
+    co_return Result<void>();
+  }
+  if (!options_.own_engines) {
+    leave_out(DoorName::nats, "nats.url is not set");
+    co_return Result<void>();
+  }
+  auto engine =
+      co_await NatsEngine::open(loop_,
+                                *folder_,
+                                {.program = config_->engines.nats.bin,
+                                 .payload_size_max = config_->engines.nats.max_payload,
+                                 .file_store_size_max = config_->engines.nats.max_file_store,
+                                 .memory_store_size_max = config_->engines.nats.max_memory_store});
+  if (!engine && engine.error().code() == Errc::not_found) {
+    leave_out(DoorName::nats, engine.error().detail());
+    co_return Result<void>();
+  }
+  MERIDIAN_CO_TRY(nats_engine_, std::move(engine));
+  nats_supervisor_.emplace(loop_, *nats_engine_, metrics_);
+  nats_supervisor_->start();
+  nats_.endpoint = [server = nats_engine_.get()] { return server->endpoint(); };
+  nats_.secret = nats_engine_->token();
+  co_return Result<void>();
+}
+
+void Node::leave_out(DoorName door, std::string_view why) {
+  std::erase_if(bound_, [&](const Bound& bound) { return bound.door == door; });
+  std::erase_if(door_addresses_, [&](const auto& each) { return each.first == to_string(door); });
+  log_warning("node", "a door stays closed", {{"door", to_string(door)}, {"reason", why}});
+}
+
+// Where clients find the first of a door's listeners.
+Endpoint Node::advertised(DoorName door) const {
+  for (const Bound& bound : bound_) {
+    if (bound.door == door && !bound.listener->endpoint().is_unix())
+      return bound.listener->endpoint();
+  }
+  return {.host = "127.0.0.1", .port = 0, .path = {}};
 }
 
 WorkerShared Node::worker_shared() {
@@ -294,6 +358,9 @@ WorkerShared Node::worker_shared() {
       .redis = redis_,
       .redis_login =
           [this] { return redis::RedisLogin{.user = redis_user_, .password = redis_password_}; },
+      .nats = nats_,
+      .inboxes = inboxes_,
+      .nats_advertised = advertised(DoorName::nats),
       .tls = tls_.get(),
       .commit_wait = {.nudge_after = config_->timeline.nudge_after,
                       .wait_max = config_->timeline.commit_wait_max,
@@ -323,6 +390,7 @@ Async<Result<void>> Node::open_doors() {
   std::vector<std::pair<std::string, const Supervisor*>> engines;
   if (postgres_supervisor_) engines.emplace_back("postgres", &*postgres_supervisor_);
   if (redis_supervisor_) engines.emplace_back("redis", &*redis_supervisor_);
+  if (nats_supervisor_) engines.emplace_back("nats", &*nats_supervisor_);
   http_service_ = std::make_unique<HttpService>(
       HttpServiceParts{.loop = loop_,
                        .config = config_,
@@ -351,8 +419,7 @@ Async<Result<void>> Node::open_doors() {
         Worker& worker = *thread->worker;
         targets.push_back({.loop = &thread->thread.loop(),
                            .host = &worker.host(),
-                           .door = bound.door == DoorName::postgres ? &worker.postgres_door()
-                                                                    : &worker.redis_door()});
+                           .door = &worker.door(bound.door)});
       }
     }
     listeners_.push_back(std::make_unique<DoorListener>(
@@ -482,6 +549,7 @@ Async<> Node::close() {
           "trail", "the trail was not closed in order", {{"reason", closed.error().detail()}});
     trail_.reset();
   }
+  if (nats_supervisor_) co_await nats_supervisor_->close();
   if (redis_supervisor_) co_await redis_supervisor_->close();
   if (postgres_supervisor_) co_await postgres_supervisor_->close();
   listeners_.clear();

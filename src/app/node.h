@@ -12,6 +12,7 @@
 #include "app/worker.h"
 #include "doors/door_listener.h"
 #include "engines/data_folder.h"
+#include "engines/nats_engine.h"
 #include "engines/postgres_engine.h"
 #include "engines/redis_engine.h"
 #include "engines/supervisor.h"
@@ -63,11 +64,14 @@ class Node {
   struct WorkerThread;
 
   Async<Result<void>> open_engines();
+  Async<Result<void>> open_nats();
+  void leave_out(DoorName door, std::string_view why);
   Result<void> open_trail();
   Result<void> open_gate();
   Result<void> bind_doors();
   void make_workers();
   WorkerShared worker_shared();
+  Endpoint advertised(DoorName door) const;
   Async<Result<void>> open_doors();
   Result<std::string> reload();
   Async<> follow_engines();
@@ -81,8 +85,10 @@ class Node {
 
   std::unique_ptr<PostgresEngine> postgres_engine_;
   std::unique_ptr<RedisEngine> redis_engine_;
+  std::unique_ptr<NatsEngine> nats_engine_;
   std::optional<Supervisor> postgres_supervisor_;
   std::optional<Supervisor> redis_supervisor_;
+  std::optional<Supervisor> nats_supervisor_;
 
   std::vector<std::unique_ptr<WorkerThread>>
       workers_;  // Their loops, before anything that lives on them.
@@ -124,6 +130,8 @@ class Node {
   redis::SocketConnectorOptions redis_;
   Secret redis_password_;
   std::string redis_user_ = "default";
+  nats::ConnectorOptions nats_;
+  InboxClaims inboxes_;
 
   // Doors.
   std::unique_ptr<HttpService> http_service_;

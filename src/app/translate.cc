@@ -52,6 +52,20 @@ RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
       told.redis->commands.push_back(std::move(command));
     }
   }
+  if (!role.nats.empty()) {
+    told.nats = NatsConfig{.publish = role.nats.publish,
+                           .publish_deny = role.nats.publish_deny,
+                           .subscribe = role.nats.subscribe,
+                           .subscribe_deny = role.nats.subscribe_deny,
+                           .queues = role.nats.queues,
+                           .consume = role.nats.consume,
+                           .manage = role.nats.manage,
+                           .headers = role.nats.headers,
+                           .responses_max = role.nats.allow_responses,
+                           .responses_expiry = role.nats.responses_expiry,
+                           .subscriptions_max = role.nats.subscriptions_max,
+                           .visits_max = role.nats.visits_max};
+  }
   return told;
 }
 

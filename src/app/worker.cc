@@ -37,6 +37,7 @@ Worker::Worker(EpollLoop& loop,
              redis_connector_,
              shared_.metrics,
              {.shared_links_count = shared_.config.redis.links}),
+      nats_connector_(loop, shared_.blocking, shared_.nats, shared_.metrics),
       postgres_(make_postgres_door(
           {.loop = loop,
            .gate = gate_,
@@ -72,10 +73,27 @@ Worker::Worker(EpollLoop& loop,
                       .pipelined_max = shared_.config.limits.pipelined_max,
                       .requests = {.request_bytes_max =
                                        shared_.config.limits.request_bytes_max}}})),
+      nats_(make_nats_door({.loop = loop,
+                            .gate = gate_,
+                            .registry = registry_,
+                            .trail = trail,
+                            .connector = nats_connector_,
+                            .inboxes = shared_.inboxes,
+                            .tls = shared_.tls,
+                            .metrics = shared_.metrics,
+                            .node = shared_.config.node.name,
+                            .advertised = shared_.nats_advertised,
+                            .limits = {.login_timeout = shared_.config.limits.login_timeout}})),
       host_(loop, trail, shared_.metrics, number),
       scope_(loop) {}
 
 Worker::~Worker() = default;
+
+Door& Worker::door(DoorName name) noexcept {
+  MERIDIAN_ASSERT(name != DoorName::http);
+  if (name == DoorName::nats) return *nats_;
+  return name == DoorName::redis ? *redis_ : *postgres_;
+}
 
 void Worker::start(bool reads_commands) {
   shared_.cache.coherence.add_watch(commit_wait_);

@@ -10,10 +10,12 @@
 #include "cache/commit_wait.h"
 #include "cache/view_reader.h"
 #include "doors/door_host.h"
+#include "doors/nats/door.h"
 #include "doors/postgres/door.h"
 #include "doors/redis/door.h"
 #include "gate/gate.h"
 #include "gate/visit_registry.h"
+#include "pool/nats/connector.h"
 #include "pool/redis/link_pool.h"
 #include "pool/redis/socket_connector.h"
 #include "runtime/epoll_loop.h"
@@ -47,6 +49,9 @@ struct WorkerShared {
   PostgresReader::OptionsFor role_session;
   redis::SocketConnectorOptions redis;
   redis::SocketConnector::LoginSource redis_login;
+  nats::ConnectorOptions nats;
+  InboxClaims& inboxes;
+  Endpoint nats_advertised;
   const TlsServer* tls;
   CommitWaitOptions commit_wait;
 };
@@ -71,8 +76,9 @@ class Worker {
 
   EpollLoop& loop() noexcept { return loop_; }
   DoorHost& host() noexcept { return host_; }
-  Door& postgres_door() noexcept { return *postgres_; }
-  Door& redis_door() noexcept { return *redis_; }
+
+  // That of a name that workers serve: not http, which the main loop does.
+  Door& door(DoorName name) noexcept;
 
  private:
   Async<> learn_commands();
@@ -88,8 +94,10 @@ class Worker {
   ViewReader views_;
   redis::SocketConnector redis_connector_;
   redis::LinkPool links_;
+  nats::Connector nats_connector_;
   std::unique_ptr<Door> postgres_;
   std::unique_ptr<Door> redis_;
+  std::unique_ptr<Door> nats_;
   DoorHost host_;
   Scope scope_;
 };

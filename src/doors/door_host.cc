@@ -22,7 +22,7 @@ DoorHost::DoorHost(Loop& loop,
                 0xfffff)
                    << 32),
       scope_(loop) {
-  for (const DoorName door : {DoorName::postgres, DoorName::redis, DoorName::http}) {
+  for (const DoorName door : all_doors) {
     const Labels labels{{"door", std::string(to_string(door))}};
     per_door_[static_cast<std::size_t>(door)] = {
         .opened = &metrics.counter("meridian_visits_total", "Connections taken in.", labels),

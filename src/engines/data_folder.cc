@@ -248,7 +248,7 @@ Result<void> DataFolder::make_folders() {
   for (const auto& folder : {keys(), trail(), log()}) {
     MERIDIAN_CHECK(make_folder(folder, ours_alone, std::nullopt));
   }
-  for (const auto& folder : {postgres(), redis()}) {
+  for (const auto& folder : {postgres(), redis(), nats()}) {
     MERIDIAN_CHECK(make_folder(folder, ours_alone, engine_user_));
   }
   return {};

@@ -4,6 +4,7 @@
 //   meridian.lock   who holds it: process, start, doors (JSON); locked while held
 //   postgres/       the cluster                         the engine user's
 //   redis/          the append-only file                the engine user's
+//   nats/           JetStream's streams                the engine user's
 //   run/            the engines' sockets                the engine user's
 //   keys/           secrets                             ours
 //   trail/          the audit trail                     ours
@@ -82,6 +83,7 @@ class DataFolder {
   const std::filesystem::path& path() const noexcept { return path_; }
   std::filesystem::path postgres() const { return path_ / "postgres"; }
   std::filesystem::path redis() const { return path_ / "redis"; }
+  std::filesystem::path nats() const { return path_ / "nats"; }
   std::filesystem::path keys() const { return path_ / "keys"; }
   std::filesystem::path trail() const { return path_ / "trail"; }
   std::filesystem::path log() const { return path_ / "log"; }

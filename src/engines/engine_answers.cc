@@ -69,6 +69,29 @@ Secret make_redis_greeting(const Secret& password) {
                 "\r\n*1\r\n$4\r\nPING\r\n");
 }
 
+Secret make_nats_greeting(const Secret& token) {
+  std::string text = R"(CONNECT {"verbose":false,"pedantic":false,"auth_token":")";
+  text += token.reveal();  // Letters, digits, - and _ (secret_file.h).
+  Secret greeting(text + "\"}\r\nPING\r\n");
+  wipe(text.data(), text.size());
+  return greeting;
+}
+
+std::optional<Result<void>> judge_nats_answer(std::string_view bytes) {
+  constexpr std::string_view end_of_line = "\r\n";
+  for (const std::string_view wanted : {"INFO ", "PONG"}) {
+    const std::size_t end = bytes.find(end_of_line);
+    if (end == std::string_view::npos) {
+      if (bytes.size() < engine_answer_size_max) return std::nullopt;
+      return fail(Errc::unavailable, "it answered what NATS does not: " + quote(bytes, 32));
+    }
+    const std::string_view line = bytes.substr(0, end);
+    if (!line.starts_with(wanted)) return fail(Errc::unavailable, "it answered " + quote(line));
+    bytes.remove_prefix(end + end_of_line.size());
+  }
+  return Result<void>();
+}
+
 std::optional<Result<void>> judge_redis_answer(std::string_view bytes) {
   constexpr std::string_view end_of_line = "\r\n";
   for (const std::string_view wanted : {"+OK", "+PONG"}) {

@@ -29,4 +29,10 @@ Secret make_redis_greeting(const Secret& password);
 // The same for the answers to it: success for OK and PONG.
 std::optional<Result<void>> judge_redis_answer(std::string_view bytes);
 
+// CONNECT and PING (docs.nats.io, NATS Protocol).
+Secret make_nats_greeting(const Secret& token);
+
+// The same for what comes then: success for INFO and PONG.
+std::optional<Result<void>> judge_nats_answer(std::string_view bytes);
+
 }  // namespace meridian

@@ -29,5 +29,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   check(meridian::judge_postgres_answer, bytes);
   check(meridian::judge_redis_answer, bytes);
+  check(meridian::judge_nats_answer, bytes);
   return 0;
 }

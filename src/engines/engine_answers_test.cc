@@ -3,6 +3,8 @@
 
 #include "engines/engine_answers.h"
 
+#include "engines/nats_engine.h"
+
 #include <gtest/gtest.h>
 
 namespace meridian {
@@ -89,6 +91,31 @@ TEST(RedisAnswers, EveryPartAsksForMore) {
 TEST(RedisAnswers, TheGreetingCarriesThePassword) {
   EXPECT_EQ(make_redis_greeting(Secret("abc")).reveal(),
             "*2\r\n$4\r\nAUTH\r\n$3\r\nabc\r\n*1\r\n$4\r\nPING\r\n");
+}
+
+TEST(NatsAnswers, OnlyInfoAndPongAreReady) {
+  const auto ready = judge_nats_answer("INFO {\"version\":\"2.9.10\"} \r\nPONG\r\n");
+  ASSERT_TRUE(ready);
+  EXPECT_TRUE(ready->has_value());
+  for (const auto* const bytes :
+       {"INFO {} \r\n-ERR 'Authorization Violation'\r\n", "-ERR 'x'\r\n", "+OK\r\n"}) {
+    const auto verdict = judge_nats_answer(bytes);
+    ASSERT_TRUE(verdict) << bytes;
+    EXPECT_FALSE(verdict->has_value()) << bytes;
+  }
+  for (const auto* const part : {"", "IN", "INFO {} \r\n", "INFO {} \r\nPON"})
+    EXPECT_FALSE(judge_nats_answer(part)) << part;
+  EXPECT_TRUE(make_nats_greeting(Secret("abc")).reveal().contains(R"("auth_token":"abc")"));
+}
+
+TEST(NatsAnswers, VersionsAndPorts) {
+  EXPECT_EQ(parse_nats_version("nats-server: v2.9.10\n"), (NatsVersion{.major = 2, .minor = 9}));
+  EXPECT_FALSE(parse_nats_version("nats-server"));
+  EXPECT_FALSE(parse_nats_version("nats-server: vx.y"));
+  EXPECT_EQ(parse_nats_ports(R"({"nats":["nats://127.0.0.1:41234"]})"), 41234);
+  for (const auto* const bad :
+       {"", "{", "[]", R"({"nats":[]})", R"({"nats":["x"]})", R"({"nats":[1]})"})
+    EXPECT_FALSE(parse_nats_ports(bad)) << bad;
 }
 
 }  // namespace

@@ -78,12 +78,28 @@ struct RedisConfig {
   std::uint32_t visits_max = 1'000;   // On this node.
 };
 
+struct NatsConfig {
+  std::vector<std::string> publish;  // Subjects, with NATS's wildcards.
+  std::vector<std::string> publish_deny;
+  std::vector<std::string> subscribe;
+  std::vector<std::string> subscribe_deny;
+  std::vector<std::string> queues;   // Queue groups; empty: any.
+  std::vector<std::string> consume;  // Streams, by name or `prefix*`.
+  std::vector<std::string> manage;
+  std::vector<std::string> headers;  // Of those that tell JetStream what to do.
+  std::uint32_t responses_max = 0;   // To the reply subject of a message that was received.
+  Duration responses_expiry = std::chrono::minutes(2);
+  std::uint32_t subscriptions_max = 1'000;  // Of one visit.
+  std::uint32_t visits_max = 1'000;         // On this node.
+};
+
 // What a principal may do, and who has it. Also a database login role of the same name.
 struct RoleConfig {
   std::string name;
   std::vector<BindingConfig> bindings;
   std::optional<PostgresConfig> postgres;  // Absent: no way in through that door.
   std::optional<RedisConfig> redis;
+  std::optional<NatsConfig> nats{};
 };
 
 // Failed logins of one address.

@@ -10,9 +10,6 @@
 namespace meridian {
 namespace {
 
-constexpr std::array<DoorName, doors_count> doors{
-    DoorName::postgres, DoorName::redis, DoorName::http};
-
 Result<VisitSlot> take_slot(const Role& role,
                             const std::shared_ptr<VisitCount>& count,
                             std::uint32_t visits_max,
@@ -37,7 +34,7 @@ Gate::Gate(Loop& loop, GateParts parts, TokenVerifier::Options options)
   for (std::size_t i = 0; i < doors_count; ++i) {
     times_[i] = &parts.metrics.histogram("meridian_admission_seconds",
                                          "From a login to its answer.",
-                                         {{"door", std::string(to_string(doors[i]))}});
+                                         {{"door", std::string(to_string(all_doors[i]))}});
   }
 }
 
@@ -148,6 +145,9 @@ Result<VisitSlot> Gate::enter(const Role& role, const LoginAttempt& attempt) {
   }
   if (attempt.door == DoorName::postgres) {
     return take_slot(role, role.postgres_visits, role.postgres->visits_max, attempt.door);
+  }
+  if (attempt.door == DoorName::nats) {
+    return take_slot(role, role.nats_visits, role.nats->limits().visits_max, attempt.door);
   }
   return take_slot(role, role.redis_visits, role.redis->visits_max, attempt.door);
 }

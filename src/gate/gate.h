@@ -66,7 +66,7 @@ class Gate {
   static Decision decide(const Principal& principal,
                          DoorName door,
                          Action action,
-                         std::string_view resource) noexcept {
+                         std::string_view resource) {
     return principal.role->decide(door, action, resource);
   }
 

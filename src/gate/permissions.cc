@@ -14,12 +14,14 @@ std::string_view to_string(DoorName door) noexcept {
       return "redis";
     case DoorName::http:
       return "http";
+    case DoorName::nats:
+      return "nats";
   }
   return "";
 }
 
 std::optional<DoorName> parse_door_name(std::string_view text) noexcept {
-  for (const DoorName door : {DoorName::postgres, DoorName::redis, DoorName::http}) {
+  for (const DoorName door : all_doors) {
     if (text == to_string(door)) return door;
   }
   return std::nullopt;
@@ -37,13 +39,17 @@ std::string_view to_string(Action action) noexcept {
       return "forget";
     case Action::command:
       return "command";
+    case Action::publish:
+      return "publish";
+    case Action::subscribe:
+      return "subscribe";
   }
   return "";
 }
 
 std::optional<Action> parse_action(std::string_view text) noexcept {
   using enum Action;
-  for (const Action action : {connect, read, write, forget, command}) {
+  for (const Action action : {connect, read, write, forget, command, publish, subscribe}) {
     if (text == to_string(action)) return action;
   }
   return std::nullopt;

@@ -5,6 +5,7 @@
 #include "gate/config.h"
 #include "gate/glob.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -15,17 +16,21 @@
 
 namespace meridian {
 
-enum class DoorName : std::uint8_t { postgres, redis, http };
-inline constexpr std::size_t doors_count = 3;
+enum class DoorName : std::uint8_t { postgres, redis, http, nats };
+inline constexpr std::size_t doors_count = 4;
+inline constexpr std::array<DoorName, doors_count> all_doors{
+    DoorName::postgres, DoorName::redis, DoorName::http, DoorName::nats};
 std::string_view to_string(DoorName door) noexcept;
 std::optional<DoorName> parse_door_name(std::string_view text) noexcept;
 
 enum class Action : std::uint8_t {
-  connect,  // postgres: the resource is a database; redis: there is none.
+  connect,  // postgres: the resource is a database; redis and nats: there is none.
   read,     // redis: the resource is a key.
   write,
   forget,
   command,  // redis: the resource is a command in lower case, "flushall" or "config|get".
+  publish,  // nats: the resource is a subject.
+  subscribe,
 };
 std::string_view to_string(Action action) noexcept;
 std::optional<Action> parse_action(std::string_view text) noexcept;

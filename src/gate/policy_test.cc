@@ -261,14 +261,14 @@ TEST_F(PolicyTest, DecisionsNameTheirRule) {
   EXPECT_EQ(decide(DoorName::postgres, read, "shop"), "no: role \"shop\" has no such permission");
   EXPECT_EQ(decide(DoorName::http, connect, ""), "no: role \"shop\" has no such permission");
   const Role& empty = *(*policy)->find("empty");
-  for (const DoorName door : {DoorName::postgres, DoorName::redis, DoorName::http}) {
-    for (const Action action : {connect, read, write, forget, command})
+  for (const DoorName door : all_doors) {
+    for (const Action action : {connect, read, write, forget, command, publish, subscribe})
       EXPECT_FALSE(empty.decide(door, action, "order:1").allowed);
   }
 }
 
 TEST(Names, AreReadAsTheyArePrinted) {
-  for (const DoorName door : {DoorName::postgres, DoorName::redis, DoorName::http})
+  for (const DoorName door : all_doors)
     EXPECT_EQ(parse_door_name(to_string(door)), door);
   for (const Action action :
        {Action::connect, Action::read, Action::write, Action::forget, Action::command}) {

@@ -126,10 +126,18 @@ std::string Condition::mismatch(const VerifiedToken& token) const {
   return "";
 }
 
-Decision Role::decide(DoorName door, Action action, std::string_view resource) const noexcept {
+Decision Role::decide(DoorName door, Action action, std::string_view resource) const {
   const Decision denied{.allowed = false, .rule = denial};
   if (door == DoorName::postgres) {
     return postgres && action == Action::connect ? postgres->databases.decide(resource) : denied;
+  }
+  if (door == DoorName::nats) {
+    if (!nats) return denied;
+    if (action == Action::connect) return {.allowed = true, .rule = nats->way_in()};
+    if (action == Action::subscribe) return nats->subscribe().decide_pattern(resource).decision;
+    if (action != Action::publish) return denied;
+    // Without a body and an inbox: what is allowed whatever they are.
+    return nats->decide_publish(resource, {}, [](std::string_view) { return false; });
   }
   if (door != DoorName::redis || !redis) return denied;
   switch (action) {
@@ -145,6 +153,9 @@ Decision Role::decide(DoorName door, Action action, std::string_view resource) c
     }
     case Action::connect:
       return {.allowed = true, .rule = redis->way_in};
+    case Action::publish:
+    case Action::subscribe:
+      break;
   }
   return denied;
 }
@@ -175,6 +186,10 @@ Result<std::shared_ptr<const Role>> compile_role(const RoleConfig& config, Visit
   if (config.redis) {
     MERIDIAN_TRY(role->redis, compile_redis(config.name, *config.redis));
     role->redis_visits = counts.of(config.name, DoorName::redis);
+  }
+  if (config.nats) {
+    MERIDIAN_TRY(role->nats, NatsPermissions::compile(config.name, *config.nats));
+    role->nats_visits = counts.of(config.name, DoorName::nats);
   }
   role->denial = fmt::format("role \"{}\" has no such permission", config.name);
   return role;

@@ -3,6 +3,7 @@
 
 #include "base/result.h"
 #include "gate/config.h"
+#include "gate/nats_permissions.h"
 #include "gate/permissions.h"
 #include "gate/subject_pattern.h"
 #include "gate/verified_token.h"
@@ -50,12 +51,14 @@ struct Role {
   std::vector<Binding> bindings;
   std::optional<PostgresPermissions> postgres;
   std::optional<RedisPermissions> redis;
+  std::optional<NatsPermissions> nats;
   std::shared_ptr<VisitCount> postgres_visits;
   std::shared_ptr<VisitCount> redis_visits;
+  std::shared_ptr<VisitCount> nats_visits;
   std::string denial;  // The rule's text where there is no such permission.
 
   // Whether a principal of this role may do this. The rule's text lives as long as the role.
-  Decision decide(DoorName door, Action action, std::string_view resource) const noexcept;
+  Decision decide(DoorName door, Action action, std::string_view resource) const;
 };
 
 // Errors: invalid, naming the role and what is wrong with it.

@@ -22,7 +22,7 @@ STOP_SECONDS_MAX = 30
 
 CONFIG = """\
 node: {{ name: clients, loops: 2 }}
-listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0" }}
+listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", nats: "127.0.0.1:0" }}
 tls: {{ certificate: server.pem, key: server.key }}
 # Every client comes from one address here, and the tests log in wrongly on purpose.
 limits: {{ failed_logins_per_minute: 10000 }}

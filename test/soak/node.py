@@ -46,7 +46,7 @@ class Node:
         self.data = self.home / "data"
         self.log = open(self.home / "node.log", "ab")
         taken = set()
-        self.ports = {door: free_port(taken) for door in ("postgres", "redis", "http")}
+        self.ports = {door: free_port(taken) for door in ("postgres", "redis", "http", "nats")}
         self.mutations = list(mutations)
         self.process = None
         self.starts = 0

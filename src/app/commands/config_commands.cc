@@ -80,6 +80,12 @@ int examine(const CommandLine& line) {
           "redis-server is installed",
           "apt-get install redis-server");
     }
+    if (config->nats.url.empty() && !config->listen.nats.empty()) {
+      const bool found = !config->engines.nats.bin.empty() ||
+                         !find_program("nats-server").empty() ||
+                         is_program("/usr/sbin/nats-server");
+      add(found, "nats-server is installed", "apt-get install nats-server");
+    }
     std::error_code failed;
     const auto space = std::filesystem::space(
         std::filesystem::exists(config->data, failed) ? std::filesystem::path(config->data) : "/",

@@ -131,9 +131,9 @@ void add_node_commands(CLI::App& program, CommandLine& line, int& code) {
   for (const bool own : {true, false}) {
     auto options = std::make_shared<RunOptions>(RunOptions{.own_engines = own});
     CLI::App* const command =
-        own ? program.add_subcommand(
-                  "up",
-                  "Start a node that owns its PostgreSQL and Redis where no url is configured")
+        own ? program.add_subcommand("up",
+                                     "Start a node that owns its PostgreSQL, Redis and NATS where "
+                                     "no url is configured")
             : program.add_subcommand(
                   "serve", "Start a node in front of the servers that the configuration names");
     command->add_flag("--allow-core-dumps",

@@ -121,10 +121,14 @@ void add_policy_commands(CLI::App& program, CommandLine& line, int& code) {
         "--token", options->token, "The token; others on this machine may see arguments");
     command->add_option(
         "--token-variable", options->variable, "Use the token in this environment variable");
-    command->add_option("--door", options->door, "postgres or redis")->required();
-    command->add_option("--action", options->action, "connect, read, write, forget or command")
+    command->add_option("--door", options->door, "postgres, redis or nats")->required();
+    command
+        ->add_option("--action",
+                     options->action,
+                     "connect, read, write, forget, command, publish or subscribe")
         ->required();
-    command->add_option("--resource", options->resource, "A database, a key or a command");
+    command->add_option(
+        "--resource", options->resource, "A database, a key, a command or a subject");
     command->add_option("--role", options->role, "The wanted role, where the token has several");
     command->callback([&line, &code, options] { code = test_policy(line, *options); });
     command->footer(

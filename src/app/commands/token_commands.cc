@@ -141,7 +141,8 @@ int run_psql(const CommandLine& line, const ClientOptions& options) {
   std::vector<std::string> arguments{"psql"};
   std::string database = options.database;
   // These would lead elsewhere than where the token belongs.
-  for (const char* name : {"PGSERVICE", "PGHOSTADDR", "PGPASSFILE"}) ::unsetenv(name);
+  for (const char* name : {"PGSERVICE", "PGHOSTADDR", "PGPASSFILE"})
+    ::unsetenv(name);
   if (options.owner) {
     // Straight into the owned server, past the door: for making schemas. Files are only the owner's
     // to read.

@@ -34,6 +34,7 @@ class Checker {
     check_listeners();
     check_timeline();
     check_redis();
+    check_nats();
     check_tokens();
     check_issuers();
     check_exchange();
@@ -65,6 +66,7 @@ class Checker {
     std::map<std::string, std::string_view> taken;
     check_listener("listen.postgres", config_.listen.postgres, taken);
     check_listener("listen.redis", config_.listen.redis, taken);
+    check_listener("listen.nats", config_.listen.nats, taken);
     check_listener("listen.http", config_.listen.http, taken);
   }
 
@@ -108,6 +110,21 @@ class Checker {
     const auto url = parse_url(redis.url);
     if (url && url->scheme != "rediss") {
       wrong("redis.ca", "is for TLS, which redis.url does not ask for; write rediss:// there");
+    }
+  }
+
+  void check_nats() {
+    const NatsConfig& nats = config_.nats;
+    const std::string_view why =
+        "belongs to nats.url, which is not set: an owned nats-server needs neither";
+    if (nats.url.empty() && !nats.password_file.empty()) {
+      wrong("nats.password_file", std::string(why));
+    }
+    if (nats.url.empty() && !nats.ca.empty()) wrong("nats.ca", std::string(why));
+    if (nats.ca.empty() || nats.url.empty()) return;
+    const auto url = parse_url(nats.url);
+    if (url && url->scheme != "tls") {
+      wrong("nats.ca", "is for TLS, which nats.url does not ask for; write tls:// there");
     }
   }
 

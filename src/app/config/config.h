@@ -43,6 +43,7 @@ struct LogConfig {
 struct ListenConfig {
   std::vector<Endpoint> postgres{{.host = "127.0.0.1", .port = 6432, .path = {}}};
   std::vector<Endpoint> redis{{.host = "127.0.0.1", .port = 6380, .path = {}}};
+  std::vector<Endpoint> nats{{.host = "127.0.0.1", .port = 4222, .path = {}}};
   std::vector<Endpoint> http{{.host = "127.0.0.1", .port = 8080, .path = {}}};
 
   friend bool operator==(const ListenConfig&, const ListenConfig&) = default;
@@ -85,6 +86,14 @@ struct RedisConfig {
   friend bool operator==(const RedisConfig&, const RedisConfig&) = default;
 };
 
+struct NatsConfig {
+  std::string url;  // Empty: an owned nats-server.
+  std::string password_file;
+  std::string ca;
+
+  friend bool operator==(const NatsConfig&, const NatsConfig&) = default;
+};
+
 struct PostgresEngineConfig {
   std::string bin;  // Empty: where the distribution puts it.
   std::uint32_t max_connections = 100;
@@ -102,10 +111,20 @@ struct RedisEngineConfig {
   friend bool operator==(const RedisEngineConfig&, const RedisEngineConfig&) = default;
 };
 
+struct NatsEngineConfig {
+  std::string bin;  // Empty: where the distribution puts it.
+  std::uint64_t max_payload = 1 * mebibyte;
+  std::uint64_t max_file_store = 16 * gibibyte;
+  std::uint64_t max_memory_store = 256 * mebibyte;
+
+  friend bool operator==(const NatsEngineConfig&, const NatsEngineConfig&) = default;
+};
+
 struct EnginesConfig {
   std::string user;  // Empty: `postgres` where it exists, else `nobody`. Used by root alone.
   PostgresEngineConfig postgres;
   RedisEngineConfig redis;
+  NatsEngineConfig nats;
 
   friend bool operator==(const EnginesConfig&, const EnginesConfig&) = default;
 };
@@ -188,10 +207,33 @@ struct RoleRedisConfig {
   friend bool operator==(const RoleRedisConfig&, const RoleRedisConfig&) = default;
 };
 
+struct RoleNatsConfig {
+  std::vector<std::string> publish;  // Subjects, with NATS's own wildcards.
+  std::vector<std::string> publish_deny;
+  std::vector<std::string> subscribe;
+  std::vector<std::string> subscribe_deny;
+  std::vector<std::string> queues;
+  std::vector<std::string> consume;  // Streams.
+  std::vector<std::string> manage;
+  std::vector<std::string> headers;
+  std::uint32_t allow_responses = 0;
+  Duration responses_expiry = std::chrono::minutes(2);
+  std::uint32_t subscriptions_max = 1'000;
+  std::uint32_t visits_max = 1'000;
+
+  // Whether the role says anything about NATS that lets it in.
+  bool empty() const noexcept {
+    return publish.empty() && subscribe.empty() && consume.empty() && manage.empty();
+  }
+
+  friend bool operator==(const RoleNatsConfig&, const RoleNatsConfig&) = default;
+};
+
 struct RoleConfig {
   std::vector<BindingConfig> bind;
   RolePostgresConfig postgres;
   RoleRedisConfig redis;
+  RoleNatsConfig nats;
 
   friend bool operator==(const RoleConfig&, const RoleConfig&) = default;
 };
@@ -241,6 +283,7 @@ struct Config {
   TlsConfig tls;
   TimelineConfig timeline;
   RedisConfig redis;
+  NatsConfig nats;
   EnginesConfig engines;
   std::map<std::string, IssuerConfig> issuers;
   TokenConfig token;

@@ -108,12 +108,14 @@ std::string check_report(std::string_view file, const Config& config, const Conf
   std::string text = std::string(file) + ": the configuration is valid\n";
   text += listening("Postgres", config.listen.postgres);
   text += listening("Redis", config.listen.redis);
+  text += listening("NATS", config.listen.nats);
   text += listening("HTTP", config.listen.http);
   text +=
       "  timeline: " + (config.timeline.url.empty() ? "an owned PostgreSQL" : config.timeline.url) +
       "\n";
   text +=
       "  redis: " + (config.redis.url.empty() ? "an owned redis-server" : config.redis.url) + "\n";
+  text += "  nats: " + (config.nats.url.empty() ? "an owned nats-server" : config.nats.url) + "\n";
   text += "  " + counted(config.issuers.size(), "issuer") + " besides its own, " +
           counted(config.roles.size(), "role") + ", " + counted(config.views.size(), "view") + "\n";
   const std::string changed = to_yaml(config, defaults);

@@ -92,9 +92,11 @@ TEST(Print, TheReportSaysWhatIsSetUp) {
             "meridian.yaml: the configuration is valid\n"
             "  Postgres door: 127.0.0.1:6432\n"
             "  Redis door: 127.0.0.1:6380\n"
+            "  NATS door: 127.0.0.1:4222\n"
             "  HTTP door: 127.0.0.1:8080\n"
             "  timeline: an owned PostgreSQL\n"
             "  redis: an owned redis-server\n"
+            "  nats: an owned nats-server\n"
             "  0 issuers besides its own, 0 roles, 0 views\n"
             "everything is left at its default\n");
   const std::string report = check_report("shop.yaml", read(shop_text()), defaults);

@@ -3,6 +3,7 @@
 #include "app/config/config.h"
 #include "app/config/url.h"
 #include "base/escape.h"
+#include "wire/nats/subject.h"
 
 #include <algorithm>
 #include <array>
@@ -142,6 +143,42 @@ Parsed<void> check_redis_url(std::string_view text) {
   const bool database_zero = url->path.empty() || url->path == "/" || url->path == "/0";
   if (!database_zero || url->query || url->has_fragment) {
     return std::unexpected("goes on after the host; Meridian uses database 0 and no options");
+  }
+  return {};
+}
+
+Parsed<void> check_nats_url(std::string_view text) {
+  auto url = parse_url(text);
+  if (!url) return std::unexpected(std::move(url).error());
+  if (url->scheme != "nats" && url->scheme != "tls") {
+    return std::unexpected("has the scheme " + quote(url->scheme, 64) +
+                           "; write nats://host:port, or tls:// for TLS");
+  }
+  if (url->has_password) return has_password("nats.password_file");
+  if ((!url->path.empty() && url->path != "/") || url->query || url->has_fragment) {
+    return std::unexpected("goes on after the host, where NATS has nothing");
+  }
+  return {};
+}
+
+Parsed<void> check_nats_subject(std::string_view pattern) {
+  if (!nats::is_pattern(pattern)) {
+    return wrong(pattern,
+                 "is no subject; write tokens with dots between them, * for one token, and > for "
+                 "the rest at the end alone");
+  }
+  if (nats::first_token(pattern) == "$JS") {
+    return wrong(pattern, "is JetStream's; name the streams under consume or manage instead");
+  }
+  return {};
+}
+
+Parsed<void> check_nats_stream(std::string_view pattern) {
+  std::string_view name = pattern;
+  if (name.ends_with('*')) name.remove_suffix(1);
+  if (name.find_first_of(". \t*>/\\") != std::string_view::npos || pattern.empty()) {
+    return wrong(pattern,
+                 "is no stream's name; write it whole, or its beginning with a * at the end");
   }
   return {};
 }

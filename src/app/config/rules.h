@@ -27,6 +27,15 @@ Parsed<void> check_timeline_url(std::string_view text);
 // redis://host:port or rediss://..., no password, database 0.
 Parsed<void> check_redis_url(std::string_view text);
 
+// nats://host:port or tls://..., no password, nothing after the host.
+Parsed<void> check_nats_url(std::string_view text);
+
+// What NATS understands as a subject with wildcards; JetStream's own are refused.
+Parsed<void> check_nats_subject(std::string_view pattern);
+
+// A stream's name, or the beginning of one and `*`.
+Parsed<void> check_nats_stream(std::string_view pattern);
+
 // https:// (or http://), a host and a path at most (OpenID Connect Discovery 1.0, section 3).
 Parsed<void> check_issuer_url(std::string_view text);
 

@@ -39,6 +39,12 @@ void add_listen_settings(SettingTable& table) {
       {.documentation = "The Redis door: views, and the keys of the Redis behind it.",
        .example = "[127.0.0.1:6380, \"unix:/run/meridian/redis.sock\"]"});
   table.setting<Config>(
+      "listen.nats",
+      [](auto& config) -> auto& { return config.listen.nats; },
+      EndpointsType{},
+      {.documentation = "The NATS door: publishing, subscribing, requests, JetStream.",
+       .example = "127.0.0.1:4222"});
+  table.setting<Config>(
       "listen.http",
       [](auto& config) -> auto& { return config.listen.http; },
       EndpointsType{},

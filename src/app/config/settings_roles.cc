@@ -200,6 +200,97 @@ void add_role_redis_settings(SettingTable& table) {
                              .applies = Applies::at_once});
 }
 
+void add_role_nats_settings(SettingTable& table) {
+  const TextListType subjects{
+      .item = {.what = "subject", .size_max = 512, .rule = check_nats_subject},
+      .what = "list of subjects"};
+  const TextListType streams{.item = {.what = "stream", .size_max = 256, .rule = check_nats_stream},
+                             .what = "list of streams"};
+  table.section(
+      "roles.*.nats",
+      "At the NATS door. Subjects use NATS's own wildcards: `*` one token, `>` the rest. A "
+      "wildcard "
+      "that stands first never means what belongs to the server or to single clients (`$JS`, "
+      "`$KV`, `$SYS`, `_INBOX`): name those. Inboxes of its own, with an id that cannot be "
+      "guessed, "
+      "every client has.");
+  const auto list =
+      [&](std::string_view path, auto field, const TextListType& type, SettingText text) {
+        text.applies = Applies::at_once;
+        table.setting<RoleConfig>(path, field, type, text);
+      };
+  list("roles.*.nats.publish",
+       [](auto& role) -> auto& { return role.nats.publish; },
+       subjects,
+       {.documentation = "Subjects that the role may publish to.", .example = "[\"orders.>\"]"});
+  list("roles.*.nats.publish_deny",
+       [](auto& role) -> auto& { return role.nats.publish_deny; },
+       subjects,
+       {.documentation = "Of those, what it may not.", .example = "[\"orders.audit.>\"]"});
+  list(
+      "roles.*.nats.subscribe",
+      [](auto& role) -> auto& { return role.nats.subscribe; },
+      subjects,
+      {.documentation = "Subjects that the role may receive. A subscription must lie within one of "
+                        "them.",
+       .example = "[\"orders.changed.>\"]"});
+  list("roles.*.nats.subscribe_deny",
+       [](auto& role) -> auto& { return role.nats.subscribe_deny; },
+       subjects,
+       {.documentation = "Of those, what it may not: messages of such a subject are left out of a "
+                         "wider subscription.",
+        .example = "[\"orders.changed.secret.>\"]"});
+  list("roles.*.nats.queues",
+       [](auto& role) -> auto& { return role.nats.queues; },
+       {.item = {.what = "queue group", .size_max = 256}, .what = "list of queue groups"},
+       {.documentation = "Queue groups that the role may join; without it, any.",
+        .example = "[workers]"});
+  list("roles.*.nats.consume",
+       [](auto& role) -> auto& { return role.nats.consume; },
+       streams,
+       {.documentation = "Streams of JetStream, by name or `prefix*`, whose messages the role may "
+                         "read, with consumers of its own making, and acknowledge.",
+        .example = "[ORDERS]"});
+  list("roles.*.nats.manage",
+       [](auto& role) -> auto& { return role.nats.manage; },
+       streams,
+       {.documentation = "Streams that the role may make, change, purge and delete. Their subjects "
+                         "must be ones that it may publish or subscribe.",
+        .example = "[\"KV_*\"]"});
+  list(
+      "roles.*.nats.headers",
+      [](auto& role) -> auto& { return role.nats.headers; },
+      {.item = {.what = "header's name", .size_max = 128}, .what = "list of headers"},
+      {.documentation = "Headers that tell JetStream what to do (`Nats-Expected-*`, `Nats-Rollup`, "
+                        "`Nats-TTL`, ...) and that the role may set, by name or `prefix*`.",
+       .example = "[\"Nats-Expected-*\"]"});
+  table.setting<RoleConfig>(
+      "roles.*.nats.allow_responses",
+      [](auto& role) -> auto& { return role.nats.allow_responses; },
+      CountType{.min = 0, .max = 1'000'000},
+      {.documentation = "How many messages the role may publish to the reply subject of each "
+                        "message that it received.",
+       .example = "1",
+       .applies = Applies::at_once});
+  table.setting<RoleConfig>(
+      "roles.*.nats.responses_expiry",
+      [](auto& role) -> auto& { return role.nats.responses_expiry; },
+      DurationType{.min = milliseconds(1), .max = hours(24)},
+      {.documentation = "And for how long.", .example = "30s", .applies = Applies::at_once});
+  table.setting<RoleConfig>("roles.*.nats.subscriptions_max",
+                            [](auto& role) -> auto& { return role.nats.subscriptions_max; },
+                            CountType{.min = 1, .max = 1'000'000},
+                            {.documentation = "Subscriptions of one client at a time.",
+                             .example = "10000",
+                             .applies = Applies::at_once});
+  table.setting<RoleConfig>("roles.*.nats.visits_max",
+                            [](auto& role) -> auto& { return role.nats.visits_max; },
+                            CountType{.min = 1, .max = 1'000'000},
+                            {.documentation = "Clients of this role at a time, on this node.",
+                             .example = "5000",
+                             .applies = Applies::at_once});
+}
+
 }  // namespace
 
 void add_role_settings(SettingTable& table) {
@@ -217,6 +308,7 @@ void add_role_settings(SettingTable& table) {
   add_binding_settings(table);
   add_role_postgres_settings(table);
   add_role_redis_settings(table);
+  add_role_nats_settings(table);
 }
 
 }  // namespace meridian::config

@@ -1,4 +1,5 @@
-// The servers behind the doors: the database, Redis, and both as engines that Meridian owns.
+// The servers behind the doors: the database, Redis, NATS, and all of them as engines that Meridian
+// owns.
 
 #include "app/config/rules.h"
 #include "app/config/settings.h"
@@ -88,6 +89,59 @@ void add_redis_settings(SettingTable& table) {
        .example = "2"});
 }
 
+void add_nats_settings(SettingTable& table) {
+  table.section("nats",
+                "The NATS behind the NATS door. Without `url`, `meridian up` starts and owns a "
+                "nats-server with JetStream (`engines.nats`). Nobody else should be able to reach "
+                "it: what Meridian stamps on messages is worth as much as that.");
+  table.setting<Config>(
+      "nats.url",
+      [](auto& config) -> auto& { return config.nats.url; },
+      TextType{.what = "URL, nats:// or tls://", .size_max = 2'048, .rule = check_nats_url},
+      {.documentation = "An existing NATS, 2.9 or later; `tls://` speaks TLS. No password in it.",
+       .example = "tls://meridian@bus.internal:4222"});
+  table.setting<Config>(
+      "nats.password_file",
+      [](auto& config) -> auto& { return config.nats.password_file; },
+      PathType{.what = "file with a secret"},
+      {.documentation = "Holds the password of the user in `nats.url`, or the server's token where "
+                        "the URL names no user, and nothing else; a line break at its end does not "
+                        "count.",
+       .example = "/run/secrets/nats"});
+  table.setting<Config>(
+      "nats.ca",
+      [](auto& config) -> auto& { return config.nats.ca; },
+      PathType{.what = "PEM file"},
+      {.documentation = "The authorities that the server's certificate is checked against; without "
+                        "it, the system's.",
+       .example = "internal-ca.pem"});
+}
+
+void add_nats_engine_settings(SettingTable& table) {
+  table.section("engines.nats", "The owned nats-server, version 2.9 or later.");
+  table.setting<Config>("engines.nats.bin",
+                        [](auto& config) -> auto& { return config.engines.nats.bin; },
+                        PathType{.what = "program"},
+                        {.documentation = "The nats-server to run.",
+                         .example = "/usr/sbin/nats-server",
+                         .default_text = "found where distributions put it"});
+  table.setting<Config>(
+      "engines.nats.max_payload",
+      [](auto& config) -> auto& { return config.engines.nats.max_payload; },
+      BytesType{.min = 4 * kibibyte, .max = 64 * mebibyte},
+      {.documentation = "The largest message, headers included. Clients are told 1 KiB less, since "
+                        "Meridian adds a header.",
+       .example = "8MiB"});
+  table.setting<Config>("engines.nats.max_file_store",
+                        [](auto& config) -> auto& { return config.engines.nats.max_file_store; },
+                        BytesType{.min = 1 * mebibyte, .max = 1'024 * tebibyte},
+                        {.documentation = "What JetStream may keep on disk.", .example = "100GiB"});
+  table.setting<Config>("engines.nats.max_memory_store",
+                        [](auto& config) -> auto& { return config.engines.nats.max_memory_store; },
+                        BytesType{.min = 1 * mebibyte, .max = 1 * tebibyte},
+                        {.documentation = "And in memory.", .example = "1GiB"});
+}
+
 void add_engine_settings(SettingTable& table) {
   table.section(
       "engines",
@@ -144,6 +198,7 @@ void add_engine_settings(SettingTable& table) {
       FlagType{},
       {.documentation = "Whether keys outlive a restart (written to disk every second).",
        .example = "false"});
+  add_nats_engine_settings(table);
 }
 
 }  // namespace
@@ -195,6 +250,7 @@ void add_timeline_settings(SettingTable& table) {
            "feed. `off`: `meridian trace` shows invalidations without their cause.",
        .example = "off"});
   add_redis_settings(table);
+  add_nats_settings(table);
   add_engine_settings(table);
 }
 

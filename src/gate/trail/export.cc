@@ -141,6 +141,8 @@ Severity severity(RecordKind kind) {
     case RecordKind::statement_outcomes:
     case RecordKind::key_reads:
     case RecordKind::key_write:
+    case RecordKind::subscription:
+    case RecordKind::publications:
     case RecordKind::invalidation:
     case RecordKind::administration:
     case RecordKind::retention:

@@ -40,6 +40,10 @@ std::string_view to_string(RecordKind kind) noexcept {
       return "head";
     case RecordKind::interruption:
       return "interruption";
+    case RecordKind::subscription:
+      return "subscription";
+    case RecordKind::publications:
+      return "publications";
   }
   return "unknown";
 }

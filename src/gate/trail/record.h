@@ -38,8 +38,10 @@ enum class RecordKind : std::uint8_t {
   retention = 16,
   head = 17,
   interruption = 18,
+  subscription = 19,
+  publications = 20,
 };
-inline constexpr std::uint8_t record_kind_last = 18;
+inline constexpr std::uint8_t record_kind_last = 20;
 
 // "visit_opened"; "unknown" for a kind of a later version.
 std::string_view to_string(RecordKind kind) noexcept;
@@ -382,6 +384,50 @@ struct Interruption {
   }
 };
 
+// A subscription that is about to be made.
+struct Subscription {
+  static constexpr RecordKind kind = RecordKind::subscription;
+  Text pattern{};
+  Text queue{};
+  Text rule{};
+
+  void fields(this auto& self, auto&& field) {
+    field(1, "pattern", self.pattern);
+    field(2, "queue", self.queue);
+    field(3, "rule", self.rule);
+  }
+};
+
+struct SubjectCount {
+  Text key{};
+  std::uint64_t messages_count = 0;
+
+  void fields(this auto& self, auto&& field) {
+    field(1, "key", self.key);
+    field(2, "messages_count", self.messages_count);
+  }
+};
+
+// Messages that one visit published under one rule in one interval.
+struct Publications {
+  static constexpr RecordKind kind = RecordKind::publications;
+  Text rule{};
+  std::uint64_t messages_count = 0;
+  std::uint64_t bytes = 0;                  // Of headers and payloads as they were sent on.
+  BoundedList<SubjectCount, 8> subjects{};  // The first distinct ones.
+  std::uint64_t other_messages_count = 0;   // Of subjects that had no place in the list.
+  Duration interval{};                      // Which ends at the record's time.
+
+  void fields(this auto& self, auto&& field) {
+    field(1, "rule", self.rule);
+    field(2, "messages_count", self.messages_count);
+    field(3, "bytes", self.bytes);
+    field(4, "subjects", self.subjects);
+    field(5, "other_messages_count", self.other_messages_count);
+    field(6, "interval", self.interval);
+  }
+};
+
 // Calls `use` with an empty record of this kind. False for a kind that is not known.
 template <class Use>
 bool with_record_of(RecordKind kind, Use&& use) {
@@ -439,6 +485,12 @@ bool with_record_of(RecordKind kind, Use&& use) {
       return true;
     case RecordKind::interruption:
       use(Interruption());
+      return true;
+    case RecordKind::subscription:
+      use(Subscription());
+      return true;
+    case RecordKind::publications:
+      use(Publications());
       return true;
   }
   return false;

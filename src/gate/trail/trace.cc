@@ -262,6 +262,29 @@ class Tracer {
     add(entry, printable(write.command.bytes) + " " + printable(write.key.bytes), {});
   }
 
+  void tell(const Entry& entry, const Subscription& subscription) {
+    if (!ours(entry)) return;
+    add(entry,
+        "subscribe " + printable(subscription.pattern.bytes),
+        named("in queue group", subscription.queue));
+  }
+
+  void tell(const Entry& entry, const Publications& publications) {
+    if (!ours(entry)) return;
+    std::string subjects;
+    for (const SubjectCount& each : publications.subjects)
+      subjects = joined(std::move(subjects), printable(each.key.bytes));
+    if (publications.other_messages_count > 0) {
+      subjects = joined(std::move(subjects),
+                        fmt::format("{} to others", publications.other_messages_count));
+    }
+    add(entry,
+        fmt::format("published {} message{}",
+                    publications.messages_count,
+                    publications.messages_count == 1 ? "" : "s"),
+        std::move(subjects));
+  }
+
   void tell(const Entry& entry, const Denied& denied) {
     if (!ours(entry)) return;
     add(entry,

@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 SHOP = (SOURCE / "examples" / "shop" / "meridian.yaml").read_text()
 LISTEN = """
-listen: {postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0"}
+listen: {postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", nats: "127.0.0.1:0"}
 node: {name: test, loops: 2}
 trail: {segment: 1MiB, sync_interval: 100ms}
 """

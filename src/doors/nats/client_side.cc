@@ -1,0 +1,334 @@
+// From the client of a nats visit to the server.
+
+#include "base/escape.h"
+#include "doors/nats/visit.h"
+#include "wire/nats/subject.h"
+
+#include <fmt/format.h>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+// A subject in an error, as the server quotes it.
+std::string quoted(std::string_view subject) {
+  constexpr std::size_t shown_max = 4'096;  // No line of the protocol is longer.
+  return quote(subject, shown_max);
+}
+
+}  // namespace
+
+Async<> NatsVisit::read_client() {
+  if (!co_await take_client_bytes(std::exchange(rest_of_client_, {}))) co_return;
+  for (;;) {
+    const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
+    const bool tally_due =
+        !tally_.empty() && shared_.parts.loop.batch_time() >=
+                               tally_since_ + shared_.parts.limits.publications_interval;
+    if (tally_due) {
+      if (auto written = tally_.flush(); !written)
+        co_return visit_.note_end(written.error().detail());
+    }
+    if (transfer.status == Transfer::Status::would_block) {
+      const Deadline deadline =
+          tally_.empty() ? Deadline::never()
+                         : Deadline::at(tally_since_ + shared_.parts.limits.publications_interval);
+      if (co_await visit_.stream().readable(deadline) == Wake::cancelled) co_return;
+      continue;
+    }
+    if (transfer.status != Transfer::Status::done) co_return visit_.note_end("the client left");
+    visit_.counters.bytes_in += transfer.size;
+    if (!co_await take_client_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    const bool more_is_there = transfer.size == shared_.read_buffer.size();
+    if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
+  }
+}
+
+// `bytes` may be in the loop's buffer: good until the first wait, as are the operations in them.
+Async<bool> NatsVisit::take_client_bytes(std::string_view bytes) {
+  std::string_view input = bytes;
+  bool stays = true;
+  for (;;) {
+    const auto operation = from_client_.next(input);
+    if (!operation) {
+      leave_after_fault(operation.error());
+      stays = false;
+      break;
+    }
+    if (!*operation) break;
+    ++visit_.counters.commands;
+    stays = take_client_operation(**operation);
+    if (!stays) break;
+  }
+  if (!stays && !farewell_.empty()) put_barrier();
+  // What was said before a fault still counts. Nothing of it may stay in the loop's buffers over a
+  // wait.
+  if (!co_await flush_server() || !co_await flush_client()) co_return false;
+  if (!stays) co_return co_await hear_out();
+  while (owed_count_ >= shared_.parts.limits.owed_max) {
+    if (co_await owed_less_.wait() == Wake::cancelled) co_return false;
+  }
+  co_return true;
+}
+
+// The last word comes behind everything that was owed before it. False, always.
+Async<bool> NatsVisit::hear_out() {
+  const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.farewell_timeout);
+  while (!farewell_.empty() && owed_count_ > 0) {
+    if (co_await owed_less_.wait(deadline) != Wake::ready) break;
+  }
+  co_return false;
+}
+
+void NatsVisit::leave_after_fault(nats::Fault fault) {
+  const std::string_view text = nats::to_error_text(fault);
+  visit_.note_end("protocol error: " + std::string(text.empty() ? "bad arguments" : text));
+  if (text.empty()) return;
+  std::string error;
+  nats::append_error(error, text);
+  farewell_ = std::move(error);
+}
+
+// False: the visit ends.
+bool NatsVisit::take_client_operation(const nats::Operation& operation) {
+  switch (operation.kind) {
+    case nats::OperationKind::ping:
+      forward(nats::ping_bytes);
+      owe(Owed::Kind::pong);
+      return true;
+    case nats::OperationKind::pong:
+      forward(nats::pong_bytes);
+      return true;
+    case nats::OperationKind::sub:
+      return on_subscribe(operation);
+    case nats::OperationKind::unsub:
+      on_unsubscribe(operation);
+      return true;
+    case nats::OperationKind::pub:
+    case nats::OperationKind::hpub:
+      return on_publish(operation);
+    case nats::OperationKind::connect:
+      // A visit is one principal's from beginning to end.
+      visit_.note_end("a second CONNECT");
+      nats::append_error(farewell_, "Authorization Violation");
+      return false;
+    case nats::OperationKind::info:
+    case nats::OperationKind::msg:
+    case nats::OperationKind::hmsg:
+    case nats::OperationKind::ok:
+    case nats::OperationKind::err:
+      break;
+  }
+  return false;  // The parser knows none of these from a client.
+}
+
+bool NatsVisit::may_receive(std::string_view subject) {
+  return inboxes_->owns(subject) || principal_->role->nats->subscribe().decide(subject).allowed;
+}
+
+bool NatsVisit::cannot_record(const Error& error) {
+  visit_.note_end("the trail cannot record: " + error.detail());
+  return false;
+}
+
+// Says so in the server's words and in its turn; the visit goes on.
+bool NatsVisit::deny(Action action,
+                     std::string_view resource,
+                     std::string_view rule,
+                     std::string text) {
+  shared_.denied.add();
+  auto recorded = shared_.parts.trail.append({visit_.id(), visit_.request()},
+                                             trail::Denied{.door = to_string(DoorName::nats),
+                                                           .action = to_string(action),
+                                                           .resource = resource,
+                                                           .rule = rule});
+  if (!recorded) return cannot_record(recorded.error());
+  // A message that the client published to itself comes before the refusal of the next one.
+  if (unheard_) put_barrier();
+  std::string error;
+  nats::append_error(error, text);
+  answer(error);
+  return true;
+}
+
+bool NatsVisit::on_subscribe(const nats::Operation& operation) {
+  const NatsPermissions& role = *principal_->role->nats;
+  // A `>` that does not stand last: the server says so to who might have meant what is allowed.
+  if (!nats::is_pattern(operation.subject) && may_receive(operation.subject)) {
+    forward(operation.raw);
+    if (verbose_) owe(Owed::Kind::ok);
+    return true;
+  }
+  const bool own_inbox = inboxes_->owns(operation.subject) && nats::is_pattern(operation.subject);
+  const auto asked =
+      own_inbox ? SubjectRules::PatternDecision{.decision = {.allowed = true,
+                                                             .rule = "an inbox of its own"}}
+                : role.subscribe().decide_pattern(operation.subject);
+  Decision decision = asked.decision;
+  if (decision.allowed && !operation.queue.empty()) decision = role.decide_queue(operation.queue);
+  if (!decision.allowed) {
+    std::string text = "Permissions Violation for Subscription to " + quoted(operation.subject);
+    if (!operation.queue.empty()) text += " using queue " + quoted(operation.queue);
+    return deny(Action::subscribe, operation.subject, decision.rule, std::move(text));
+  }
+  const bool known = subscriptions_.contains(operation.sid);
+  if (!known && subscriptions_.size() >= role.limits().subscriptions_max) {
+    return deny(Action::subscribe,
+                operation.subject,
+                "subscriptions_max",
+                "maximum subscriptions exceeded");
+  }
+  // To the server too, the second subscription of a number is none.
+  if (!known) {
+    auto recorded = shared_.parts.trail.append(
+        {visit_.id(), visit_.request()},
+        trail::Subscription{
+            .pattern = operation.subject, .queue = operation.queue, .rule = asked.decision.rule});
+    if (!recorded) return cannot_record(recorded.error());
+    std::string sid(operation.sid);
+    Subscription subscription;
+    subscription.withholds = asked.partly || all_withhold_ || withholding_.contains(sid);
+    if (asked.partly) {
+      withholding_.insert(sid);
+      all_withhold_ = all_withhold_ || withholding_.size() > role.limits().subscriptions_max;
+    }
+    subscriptions_.emplace(std::move(sid), subscription);
+    shared_.subscriptions.add(1);
+  }
+  forward(operation.raw);
+  if (verbose_) owe(Owed::Kind::ok);
+  return true;
+}
+
+void NatsVisit::on_unsubscribe(const nats::Operation& operation) {
+  const auto found = subscriptions_.find(operation.sid);
+  if (found != subscriptions_.end()) {
+    Subscription& subscription = found->second;
+    subscription.max = operation.max;
+    if (operation.max <= subscription.delivered_count) {
+      subscriptions_.erase(found);
+      shared_.subscriptions.add(-1);
+      // The server may have counted messages that were withheld: for it the number ends now.
+      std::string bytes;
+      nats::append_unsubscribe(bytes, operation.sid, 0);
+      forward(bytes);
+    } else if (subscription.withholds) {
+      // Counted here alone, since what is withheld does not count.
+      if (verbose_) answer(nats::ok_bytes);
+      return;
+    } else {
+      forward(operation.raw);
+    }
+  } else {
+    forward(operation.raw);
+  }
+  if (verbose_) owe(Owed::Kind::ok);
+}
+
+Decision NatsVisit::decide_publish(const nats::Operation& operation) {
+  if (operation.subject == subject_ && !subject_.empty()) return {.allowed = true, .rule = rule_};
+  const Decision decision = principal_->role->nats->decide_publish(
+      operation.subject, operation.payload, [this](std::string_view subject) {
+        return may_receive(subject);
+      });
+  // Where the body counts, each message is judged by itself.
+  const bool by_subject = !operation.subject.starts_with("$JS.");
+  if (decision.allowed && by_subject) {
+    subject_ = operation.subject;
+    rule_ = decision.rule;
+  }
+  return decision;
+}
+
+bool NatsVisit::use_response(std::string_view subject) {
+  const auto found = responses_.find(subject);
+  if (found == responses_.end()) return false;
+  Response& response = found->second;
+  if (response.left == 0 || shared_.parts.loop.batch_time() > response.until) return false;
+  --response.left;
+  return true;
+}
+
+bool NatsVisit::on_publish(const nats::Operation& operation) {
+  const bool with_headers = operation.kind == nats::OperationKind::hpub;
+  if (with_headers && !headers_) {
+    // The server closes without a word.
+    visit_.note_end("headers from a client that said it has none");
+    return false;
+  }
+  const auto refused = [&](std::string_view rule) {
+    return deny(Action::publish,
+                operation.subject,
+                rule,
+                "Permissions Violation for Publish to " + quoted(operation.subject));
+  };
+  Decision decision = decide_publish(operation);
+  if (!decision.allowed) {
+    if (!use_response(operation.subject)) return refused(decision.rule);
+    decision.rule = "a response";
+  }
+  // Else somebody would be made to write to where the client may not.
+  if (!operation.reply.empty() && !may_receive(operation.reply)) {
+    return deny(Action::publish,
+                operation.reply,
+                "the reply subject is none that it may receive",
+                "Permissions Violation for Publish with Reply of " + quoted(operation.reply));
+  }
+  std::string_view headers = stamp_->plain();
+  if (with_headers && !operation.headers.empty()) {
+    shared_.headers.clear();
+    if (auto rewritten = stamp_->rewrite(operation.headers, shared_.headers); !rewritten) {
+      return refused(rewritten.error().detail());
+    }
+    headers = shared_.headers;
+  }
+  const std::size_t size = headers.size() + operation.payload.size();
+  if (static_cast<std::int64_t>(size) > info_.max_payload) {
+    leave_after_fault(nats::Fault::payload_too_large);
+    return false;
+  }
+  if (tally_.empty()) tally_since_ = shared_.parts.loop.batch_time();
+  if (auto counted = tally_.count(decision.rule, operation.subject, size); !counted) {
+    return cannot_record(counted.error());
+  }
+  ++visit_.counters.writes;
+  shared_.published.add();
+  nats::append_publish(
+      shared_.to_server, operation.subject, operation.reply, headers, operation.payload);
+  if (verbose_) owe(Owed::Kind::ok);
+  unheard_ = true;
+  return true;
+}
+
+// What follows waits until the server has done all that was asked of it.
+void NatsVisit::put_barrier() {
+  forward(nats::ping_bytes);
+  owe(Owed::Kind::barrier);
+}
+
+void NatsVisit::owe(Owed::Kind kind) {
+  if (kind == Owed::Kind::pong || kind == Owed::Kind::barrier) unheard_ = false;
+  ++owed_count_;
+  if (!owed_.empty() && owed_.back().kind == kind) {
+    ++owed_.back().count;
+    return;
+  }
+  owed_.push_back({.kind = kind});
+}
+
+// Behind the answers to what was asked before.
+void NatsVisit::answer(std::string_view bytes) {
+  if (owed_.empty()) {
+    shared_.to_client += bytes;
+    return;
+  }
+  if (owed_.back().kind == Owed::Kind::ours) {
+    owed_.back().bytes += bytes;
+    ++owed_.back().count;
+  } else {
+    owed_.push_back({.kind = Owed::Kind::ours, .bytes = std::string(bytes)});
+  }
+  ++owed_count_;
+}
+
+}  // namespace meridian

@@ -1,0 +1,184 @@
+// From the server of a nats visit to its client.
+
+#include "doors/nats/visit.h"
+
+#include <utility>
+
+namespace meridian {
+
+Async<> NatsVisit::read_server() {
+  if (!co_await take_server_bytes(std::exchange(rest_of_server_, {}))) co_return;
+  for (;;) {
+    const Transfer transfer = server_->try_read(shared_.read_buffer);
+    if (transfer.status == Transfer::Status::would_block) {
+      if (co_await server_->readable() == Wake::cancelled) co_return;
+      continue;
+    }
+    if (transfer.status != Transfer::Status::done) {
+      co_return visit_.end("the NATS server closed the connection");
+    }
+    if (!co_await take_server_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    const bool more_is_there = transfer.size == shared_.read_buffer.size();
+    if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
+  }
+}
+
+// `bytes` may be in the loop's buffer: good until the first wait. The client's slowness is the
+// server's: nothing more is read while it does not take what there is.
+Async<bool> NatsVisit::take_server_bytes(std::string_view bytes) {
+  std::string_view input = bytes;
+  bool stays = true;
+  while (stays) {
+    const auto operation = from_server_.next(input);
+    if (!operation) {
+      visit_.end("the NATS server said what is not its protocol");
+      stays = false;
+    } else if (!*operation) {
+      break;
+    } else {
+      stays = take_server_operation(**operation);
+    }
+  }
+  if (!co_await flush_client()) {
+    visit_.end("the client left");
+    co_return false;
+  }
+  co_return co_await flush_server() && stays;
+}
+
+bool NatsVisit::take_server_operation(const nats::Operation& operation) {
+  switch (operation.kind) {
+    case nats::OperationKind::msg:
+    case nats::OperationKind::hmsg:
+      on_message(operation);
+      return true;
+    case nats::OperationKind::ping:
+      shared_.to_client += nats::ping_bytes;
+      return true;
+    case nats::OperationKind::pong:
+      if (!owed_.empty() && owed_.front().kind == Owed::Kind::barrier) {
+        on_answer(Owed::Kind::barrier);
+        return true;
+      }
+      shared_.to_client += nats::pong_bytes;
+      on_answer(Owed::Kind::pong);
+      return true;
+    case nats::OperationKind::ok:
+      shared_.to_client += nats::ok_bytes;
+      on_answer(Owed::Kind::ok);
+      return true;
+    case nats::OperationKind::err:
+      shared_.to_client += operation.raw;
+      // In the place of an +OK, where one was owed next.
+      if (verbose_ && !owed_.empty() && owed_.front().kind == Owed::Kind::ok) {
+        on_answer(Owed::Kind::ok);
+      }
+      return true;
+    case nats::OperationKind::info: {
+      auto info = nats::parse_info(operation.text);
+      if (!info) {
+        visit_.end("the NATS server's INFO: " + info.error().detail());
+        return false;
+      }
+      info_ = *std::move(info);
+      const nats::ServerInfo told = info_for_client(info_);
+      told_payload_max_ = told.max_payload;
+      from_client_.set_payload_size_max(static_cast<std::size_t>(told_payload_max_));
+      nats::append_info(shared_.to_client, told);
+      return true;
+    }
+    case nats::OperationKind::connect:
+    case nats::OperationKind::pub:
+    case nats::OperationKind::hpub:
+    case nats::OperationKind::sub:
+    case nats::OperationKind::unsub:
+      break;
+  }
+  return false;  // The parser knows none of these from a server.
+}
+
+void NatsVisit::on_message(const nats::Operation& operation) {
+  const auto found = subscriptions_.find(operation.sid);
+  if (found == subscriptions_.end()) {
+    // Sent before the server knew that the client has ended the subscription. Where each message of
+    // it was to be judged, this one no longer can be.
+    if (all_withhold_ || withholding_.contains(std::string(operation.sid))) return;
+    pass(operation);
+    return;
+  }
+  Subscription& subscription = found->second;
+  if (subscription.withholds && !may_be_delivered(operation.subject)) {
+    shared_.withheld.add();
+    return;
+  }
+  pass(operation);
+  ++subscription.delivered_count;
+  if (subscription.max != 0 && subscription.delivered_count >= subscription.max) {
+    if (subscription.withholds) {
+      nats::append_unsubscribe(shared_.to_server, operation.sid, 0);
+      // Its +OK is none that the client waits for.
+      if (verbose_) owe(Owed::Kind::ok);
+    }
+    subscriptions_.erase(found);
+    shared_.subscriptions.add(-1);
+  }
+}
+
+// What comes to a wide subscription makes no inbox the visit's own.
+bool NatsVisit::may_be_delivered(std::string_view subject) const {
+  return principal_->role->nats->subscribe().decide(subject).allowed || inboxes_->holds(subject);
+}
+
+void NatsVisit::pass(const nats::Operation& operation) {
+  ++visit_.counters.reads;
+  shared_.delivered.add();
+  if (operation.kind == nats::OperationKind::hmsg && !headers_) {
+    nats::append_message(shared_.to_client,
+                         operation.subject,
+                         operation.sid,
+                         operation.reply,
+                         {},
+                         operation.payload);
+  } else {
+    shared_.to_client += operation.raw;
+  }
+  if (!operation.reply.empty()) remember_response(operation.reply);
+}
+
+// The oldest makes room; so does one that has come to its end.
+void NatsVisit::remember_response(std::string_view reply) {
+  const NatsConfig& limits = principal_->role->nats->limits();
+  if (limits.responses_max == 0) return;
+  const Time now = shared_.parts.loop.batch_time();
+  while (!responses_order_.empty()) {
+    const auto oldest = responses_.find(responses_order_.front());
+    const bool over = oldest == responses_.end() || oldest->second.left == 0 ||
+                      now > oldest->second.until ||
+                      responses_order_.size() >= shared_.parts.limits.responses_max;
+    if (!over) break;
+    if (oldest != responses_.end()) responses_.erase(oldest);
+    responses_order_.pop_front();
+  }
+  const Response fresh{.left = limits.responses_max, .until = now + limits.responses_expiry};
+  const auto [place, added] = responses_.insert_or_assign(std::string(reply), fresh);
+  if (added) responses_order_.emplace_back(reply);
+}
+
+void NatsVisit::on_answer(Owed::Kind kind) {
+  if (owed_.empty() || owed_.front().kind != kind) return;
+  --owed_count_;
+  if (--owed_.front().count == 0) owed_.pop_front();
+  say_owed();
+  owed_less_.notify_all();
+}
+
+// What was waiting for that answer.
+void NatsVisit::say_owed() {
+  while (!owed_.empty() && owed_.front().kind == Owed::Kind::ours) {
+    shared_.to_client += owed_.front().bytes;
+    owed_count_ -= owed_.front().count;
+    owed_.pop_front();
+  }
+}
+
+}  // namespace meridian

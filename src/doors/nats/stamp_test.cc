@@ -1,0 +1,98 @@
+// Whatever a client writes into its headers, the one Meridian-Identity that leaves is ours.
+
+#include "doors/nats/stamp.h"
+
+#include "wire/nats/headers.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace meridian {
+namespace {
+
+class StampTest : public testing::Test {
+ protected:
+  static NatsStamp stamp_of(std::string subject) {
+    auto stamp = NatsStamp::make(principal_of(std::move(subject)), request);
+    EXPECT_TRUE(stamp) << stamp.error().detail();
+    return *std::move(stamp);
+  }
+
+  static Principal principal_of(std::string subject) {
+    NatsConfig config;
+    config.headers = {"Nats-TTL"};
+    auto role = std::make_shared<Role>();
+    role->name = "checkout";
+    role->nats = *NatsPermissions::compile("checkout", config);
+    Principal principal;
+    principal.issuer = "k8s";
+    principal.subject = std::move(subject);
+    principal.role_name = "checkout";
+    principal.role = std::move(role);
+    return principal;
+  }
+
+  static std::string rewritten(std::string_view lines) {
+    std::string out;
+    const auto done = stamp_of("shop").rewrite("NATS/1.0\r\n" + std::string(lines) + "\r\n", out);
+    if (!done) EXPECT_EQ(out, "");
+    return done ? out : "refused: " + done.error().detail();
+  }
+
+  static constexpr RequestId request{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+  static constexpr std::string_view ours =
+      "NATS/1.0\r\nMeridian-Identity: "
+      "iss=k8s;sub=shop;role=checkout;req=0102030405060708090a0b0c0d0e0f10\r\n";
+};
+
+TEST_F(StampTest, Plain) {
+  EXPECT_EQ(stamp_of("shop").plain(), std::string(ours) + "\r\n");
+  EXPECT_EQ(rewritten(""), std::string(ours) + "\r\n");
+}
+
+TEST_F(StampTest, ValuesCannotBeTakenForFields) {
+  const std::string plain(stamp_of("a;role=admin\r\nX: y%").plain());
+  EXPECT_TRUE(plain.contains("sub=a%3Brole%3Dadmin%0D%0AX:%20y%25;role=checkout;")) << plain;
+  EXPECT_FALSE(NatsStamp::make(principal_of(std::string(1'000, 'a')), request));
+}
+
+TEST_F(StampTest, ForgedOnesAreTakenAway) {
+  for (const auto* const forged : {"Meridian-Identity: x\r\n",
+                                   "meridian-identity:x\r\n",
+                                   "MERIDIAN-ANYTHING : x\r\n",
+                                   " Meridian-Identity: x\r\n",
+                                   "\tMeridian-Identity: x\r\n",
+                                   "Meridian-Identity\r\n",
+                                   "Meridian_Identity: x\r\n",
+                                   "Meridian: x\r\n",
+                                   "Meridian-Identity: x\r\n folded\r\n\tagain: y\r\n"})
+    EXPECT_EQ(rewritten("A: b\r\n" + std::string(forged)), std::string(ours) + "A: b\r\n\r\n")
+        << forged;
+  EXPECT_EQ(rewritten("Meridians: x\r\n"), std::string(ours) + "Meridians: x\r\n\r\n");
+}
+
+TEST_F(StampTest, IdsAreTheRolesOwn) {
+  EXPECT_EQ(rewritten("nats-msg-id: 7\r\n"), std::string(ours) + "Nats-Msg-Id: checkout:7\r\n\r\n");
+}
+
+TEST_F(StampTest, ControlHeadersAreByPermission) {
+  EXPECT_EQ(rewritten("Nats-TTL: 1s\r\n"), std::string(ours) + "Nats-TTL: 1s\r\n\r\n");
+  EXPECT_TRUE(rewritten("nats-rollup: all\r\n").starts_with("refused: "));
+  EXPECT_TRUE(rewritten("A: b\r\n Nats-Rollup: all\r\n").starts_with("refused: "));
+}
+
+TEST_F(StampTest, AMessagesOwnRequestId) {
+  const std::string trace = "0af7651916cd43dd8448eb211c80319c";
+  EXPECT_TRUE(rewritten("traceparent: 00-" + trace + "-b7ad6b7169203331-01\r\n")
+                  .contains(";req=" + trace + "\r\n"));
+  EXPECT_TRUE(rewritten("traceparent: x\r\n").starts_with(ours));
+}
+
+TEST_F(StampTest, WhatReadersMightMisunderstandIsRefused) {
+  for (const auto* const bad : {"A: b\nMeridian-Identity: x\r\n", "A: b\rC: d\r\n", "\r\nA: b\r\n"})
+    EXPECT_TRUE(rewritten(bad).starts_with("refused: ")) << bad;
+}
+
+}  // namespace
+}  // namespace meridian

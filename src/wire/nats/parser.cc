@@ -1,0 +1,290 @@
+#include "wire/nats/parser.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace meridian::nats {
+namespace {
+
+constexpr std::size_t kept_capacity_max = 16 * 1024;
+constexpr std::size_t size_digits_max = 9;  // The server's maxParseSizeLen.
+
+struct Verb {
+  std::string_view name;
+  OperationKind kind;
+  Sender sender;
+  bool has_arguments;  // White space must follow. What follows others is not looked at.
+};
+constexpr std::array<Verb, 14> verbs{{
+    {"PUB", OperationKind::pub, Sender::client, true},
+    {"HPUB", OperationKind::hpub, Sender::client, true},
+    {"SUB", OperationKind::sub, Sender::client, true},
+    {"UNSUB", OperationKind::unsub, Sender::client, true},
+    {"CONNECT", OperationKind::connect, Sender::client, true},
+    {"PING", OperationKind::ping, Sender::client, false},
+    {"PONG", OperationKind::pong, Sender::client, false},
+    {"MSG", OperationKind::msg, Sender::server, true},
+    {"HMSG", OperationKind::hmsg, Sender::server, true},
+    {"PING", OperationKind::ping, Sender::server, false},
+    {"PONG", OperationKind::pong, Sender::server, false},
+    {"+OK", OperationKind::ok, Sender::server, false},
+    {"-ERR", OperationKind::err, Sender::server, true},
+    {"INFO", OperationKind::info, Sender::server, true},
+}};
+
+bool is_blank(char c) noexcept {
+  return c == ' ' || c == '\t';
+}
+
+char to_upper(char c) noexcept {
+  return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+}
+
+// Whether one begins with as much as there is of the other.
+bool agree(std::string_view line, std::string_view verb) noexcept {
+  const std::size_t size = std::min(line.size(), verb.size());
+  for (std::size_t i = 0; i < size; ++i) {
+    if (to_upper(line[i]) != verb[i]) return false;
+  }
+  return true;
+}
+
+// What the beginning of a line may become; null when nothing.
+const Verb* find_verb(std::string_view line, Sender sender) noexcept {
+  for (const Verb& verb : verbs) {
+    if (verb.sender != sender || !agree(line, verb.name)) continue;
+    const bool ends_well =
+        !verb.has_arguments || line.size() <= verb.name.size() || is_blank(line[verb.name.size()]);
+    if (ends_well) return &verb;
+  }
+  return nullptr;
+}
+
+// Fails with nothing when there are more than the array has room for.
+struct Words {
+  std::array<std::string_view, 5> items;
+  std::size_t count = 0;
+};
+std::optional<Words> split(std::string_view text) noexcept {
+  Words words;
+  std::size_t at = 0;
+  for (;;) {
+    while (at < text.size() && is_blank(text[at]))
+      ++at;
+    if (at == text.size()) return words;
+    const std::size_t begin = at;
+    while (at < text.size() && !is_blank(text[at]))
+      ++at;
+    if (words.count == words.items.size()) return std::nullopt;
+    words.items[words.count++] = text.substr(begin, at - begin);
+  }
+}
+
+std::optional<std::size_t> parse_size(std::string_view digits) noexcept {
+  if (digits.empty() || digits.size() > size_digits_max) return std::nullopt;
+  std::size_t value = 0;
+  for (const char c : digits) {
+    if (c < '0' || c > '9') return std::nullopt;
+    value = value * 10 + static_cast<std::size_t>(c - '0');
+  }
+  return value;
+}
+
+std::string_view trim(std::string_view text) noexcept {
+  while (!text.empty() && is_blank(text.front()))
+    text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back()))
+    text.remove_suffix(1);
+  return text;
+}
+
+}  // namespace
+
+// The first line of an operation. Its views are into the line.
+struct Parser::Line {
+  Operation operation{};
+  std::size_t size = 0;  // With its end.
+  std::size_t headers_size = 0;
+  std::size_t message_size = 0;  // Headers and payload.
+  bool has_message = false;
+
+  std::size_t whole_size() const noexcept { return size + (has_message ? message_size + 2 : 0); }
+};
+
+std::string_view to_error_text(Fault fault) noexcept {
+  switch (fault) {
+    case Fault::unknown_operation:
+      return "Unknown Protocol Operation";
+    case Fault::line_too_long:
+      return "maximum control line exceeded";
+    case Fault::payload_too_large:
+      return "Maximum Payload Violation";
+    case Fault::bad_arguments:
+      return "";
+  }
+  return "";
+}
+
+std::size_t Parser::line_size_max(OperationKind kind) const noexcept {
+  const bool may_be_long = kind == OperationKind::connect || kind == OperationKind::info;
+  return may_be_long ? limits_.long_line_size_max : limits_.line_size_max;
+}
+
+// A line whose end has not come: it may still become one, or not.
+std::optional<Fault> Parser::check_unfinished(std::string_view line) const noexcept {
+  const Verb* const verb = find_verb(line, sender_);
+  if (!verb) return Fault::unknown_operation;
+  // The last byte may be the CR of its end.
+  if (line.size() > line_size_max(verb->kind) + 1) return Fault::line_too_long;
+  return std::nullopt;
+}
+
+// `line` ends with its LF.
+std::expected<Parser::Line, Fault> Parser::read_line(std::string_view line) const {
+  Line read;
+  read.size = line.size();
+  line.remove_suffix(1);
+  if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+  const Verb* const verb = find_verb(line, sender_);
+  if (!verb || line.size() < verb->name.size()) return std::unexpected(Fault::unknown_operation);
+  Operation& operation = read.operation;
+  operation.kind = verb->kind;
+  if (line.size() > line_size_max(verb->kind)) return std::unexpected(Fault::line_too_long);
+  if (!verb->has_arguments) return read;
+  if (line.size() == verb->name.size()) return std::unexpected(Fault::unknown_operation);
+  const std::string_view arguments = line.substr(verb->name.size());
+  if (arguments.contains('\r')) return std::unexpected(Fault::bad_arguments);
+  if (verb->kind == OperationKind::connect || verb->kind == OperationKind::info) {
+    operation.text = trim(arguments);
+    return read;
+  }
+  if (verb->kind == OperationKind::err) {
+    operation.text = trim(arguments);
+    if (operation.text.size() >= 2 && operation.text.front() == '\'' &&
+        operation.text.back() == '\'') {
+      operation.text = operation.text.substr(1, operation.text.size() - 2);
+    }
+    return read;
+  }
+  const auto words = split(arguments);
+  if (!words) return std::unexpected(Fault::bad_arguments);
+  std::span<const std::string_view> rest(words->items.data(), words->count);
+  const auto take = [&] {
+    const std::string_view word = rest.front();
+    rest = rest.subspan(1);
+    return word;
+  };
+  if (verb->kind == OperationKind::unsub) {
+    if (rest.empty() || rest.size() > 2) return std::unexpected(Fault::bad_arguments);
+    operation.sid = take();
+    // What is no number counts as none to the server too.
+    if (!rest.empty()) operation.max = parse_size(take()).value_or(0);
+    return read;
+  }
+  if (verb->kind == OperationKind::sub) {
+    if (rest.size() < 2 || rest.size() > 3) return std::unexpected(Fault::bad_arguments);
+    operation.subject = take();
+    if (rest.size() == 2) operation.queue = take();
+    operation.sid = take();
+    return read;
+  }
+  // subject [sid] [reply] [size of the headers] size
+  const bool has_headers = verb->kind == OperationKind::hpub || verb->kind == OperationKind::hmsg;
+  const bool has_sid = sender_ == Sender::server;
+  const std::size_t required = 2uz + (has_sid ? 1 : 0) + (has_headers ? 1 : 0);
+  if (rest.size() < required || rest.size() > required + 1) {
+    return std::unexpected(Fault::bad_arguments);
+  }
+  const bool has_reply = rest.size() > required;
+  operation.subject = take();
+  if (has_sid) operation.sid = take();
+  if (has_reply) operation.reply = take();
+  const auto headers_size = has_headers ? parse_size(take()) : 0;
+  const auto message_size = parse_size(take());
+  if (!headers_size || !message_size || *headers_size > *message_size) {
+    return std::unexpected(Fault::bad_arguments);
+  }
+  if (*message_size > limits_.payload_size_max) return std::unexpected(Fault::payload_too_large);
+  read.has_message = true;
+  read.headers_size = *headers_size;
+  read.message_size = *message_size;
+  return read;
+}
+
+Operation Parser::complete(const Line& line, std::string_view raw) {
+  Operation operation = line.operation;
+  operation.raw = raw;
+  if (line.has_message) {
+    operation.headers = raw.substr(line.size, line.headers_size);
+    operation.payload =
+        raw.substr(line.size + line.headers_size, line.message_size - line.headers_size);
+  }
+  return operation;
+}
+
+std::expected<std::optional<Operation>, Fault> Parser::next(std::string_view& input) {
+  const auto ends_well = [](const Line& line, std::string_view raw) {
+    return !line.has_message || raw.ends_with("\r\n");
+  };
+  // Whether the bytes after the payload, as far as they are there, are CR LF.
+  const auto end_is_wrong = [](const Line& line, std::string_view raw) {
+    if (!line.has_message) return false;
+    const std::size_t end = line.size + line.message_size;
+    return (raw.size() > end && raw[end] != '\r') || (raw.size() > end + 1 && raw[end + 1] != '\n');
+  };
+  if (taken_.capacity() > kept_capacity_max) taken_ = {};
+  if (pending_.empty()) {
+    if (input.empty()) return std::nullopt;
+    const std::size_t line_end = input.find('\n');
+    if (line_end == std::string_view::npos) {
+      if (const auto fault = check_unfinished(input)) return std::unexpected(*fault);
+      pending_ = input;
+      needed_size_ = 0;
+      input = {};
+      return std::nullopt;
+    }
+    const auto line = read_line(input.substr(0, line_end + 1));
+    if (!line) return std::unexpected(line.error());
+    const std::string_view raw = input.substr(0, line->whole_size());
+    if (end_is_wrong(*line, raw)) return std::unexpected(Fault::unknown_operation);
+    if (raw.size() == line->whole_size()) {
+      input.remove_prefix(raw.size());
+      return complete(*line, raw);
+    }
+    needed_size_ = line->whole_size();
+    pending_.reserve(needed_size_);
+    pending_ = input;
+    input = {};
+    return std::nullopt;
+  }
+  if (needed_size_ == 0) {
+    const std::size_t line_end = input.find('\n');
+    const std::size_t size = line_end == std::string_view::npos ? input.size() : line_end + 1;
+    pending_ += input.substr(0, size);
+    input.remove_prefix(size);
+    if (line_end == std::string_view::npos) {
+      if (const auto fault = check_unfinished(pending_)) return std::unexpected(*fault);
+      return std::nullopt;
+    }
+    const auto line = read_line(pending_);
+    if (!line) return std::unexpected(line.error());
+    needed_size_ = line->whole_size();
+  }
+  const std::size_t size = std::min(needed_size_ - pending_.size(), input.size());
+  pending_ += input.substr(0, size);
+  input.remove_prefix(size);
+  // The line again, since its views were into bytes that have moved.
+  const auto line = read_line(std::string_view(pending_).substr(0, pending_.find('\n') + 1));
+  if (!line) return std::unexpected(line.error());
+  if (end_is_wrong(*line, pending_)) return std::unexpected(Fault::unknown_operation);
+  if (pending_.size() < needed_size_) return std::nullopt;
+  taken_ = std::move(pending_);
+  pending_.clear();
+  needed_size_ = 0;
+  if (!ends_well(*line, taken_)) return std::unexpected(Fault::unknown_operation);
+  const auto again = read_line(std::string_view(taken_).substr(0, line->size));
+  return complete(*again, taken_);
+}
+
+}  // namespace meridian::nats

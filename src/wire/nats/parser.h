@@ -1,0 +1,68 @@
+#pragma once
+// Finds operations in the bytes of one side of a NATS connection, however they were split.
+//
+// The verdict on any bytes is that of nats-server 2.9, with three differences: a bare CR inside of
+// a line is bad arguments, an operation of the other side is unknown, and the line of CONNECT has a
+// bound of its own.
+
+#include "wire/nats/operation.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace meridian::nats {
+
+enum class Sender : std::uint8_t { client, server };
+
+struct ParserLimits {
+  std::size_t line_size_max = 4'096;  // max_control_line.
+  std::size_t long_line_size_max =
+      65'536;  // Of CONNECT and INFO: tokens are long, and lists of servers.
+  std::size_t payload_size_max = 1'048'576;  // Headers and payload together.
+};
+
+// Why the connection cannot go on.
+enum class Fault : std::uint8_t {
+  unknown_operation,
+  line_too_long,
+  payload_too_large,
+  bad_arguments,
+};
+
+// What the server says before it closes; empty for bad arguments, where it says nothing.
+std::string_view to_error_text(Fault fault) noexcept;
+
+class Parser {
+ public:
+  Parser(Sender sender, ParserLimits limits) : sender_(sender), limits_(limits) {}
+
+  // Takes the next operation off the front of `input`; empty when it is not all there, and then all
+  // of `input` was taken. The operation is good until the next call, and while the input's bytes
+  // live. After a fault there is no next.
+  std::expected<std::optional<Operation>, Fault> next(std::string_view& input);
+
+  void set_payload_size_max(std::size_t size) noexcept { limits_.payload_size_max = size; }
+
+  // Bytes of an operation that is not all there.
+  std::size_t pending_size() const noexcept { return pending_.size(); }
+
+ private:
+  struct Line;
+
+  std::optional<Fault> check_unfinished(std::string_view line) const noexcept;
+  std::size_t line_size_max(OperationKind kind) const noexcept;
+  std::expected<Line, Fault> read_line(std::string_view line) const;
+  static Operation complete(const Line& line, std::string_view raw);
+
+  Sender sender_;
+  ParserLimits limits_;
+  std::string pending_;          // The beginning of an operation.
+  std::size_t needed_size_ = 0;  // Of which the line is there: its whole size.
+  std::string taken_;            // The operation that was returned last, if it came in pieces.
+};
+
+}  // namespace meridian::nats
