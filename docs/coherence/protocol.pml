@@ -53,6 +53,15 @@
 #define WRITES(t, k) ((t) == 0 || (k) == KEYS - 1)
 #define OF_KEY(k) ((k) == KEYS - 1 -> ALL : 1)
 
+#if defined(DDL) || defined(RELOAD)
+#define RULES_CHANGE
+#endif
+#ifdef DDL
+#define DDL_TRANSACTION(t) ((t) == 0)
+#else
+#define DDL_TRANSACTION(t) false
+#endif
+
 #define SHUT 0
 #define ARMED 1
 #define OPEN 2
@@ -207,7 +216,7 @@ proctype Transaction(byte t) {
     :: mode == SHUT
 #if defined(VALVE) && !defined(NO_VALVE)
     :: atomic { timeouts > 0 && mode != SHUT -> timeouts--; mode = SHUT }
-#ifdef STALLS
+#if defined(STALLS) || defined(FAILOVER)
     :: atomic { mode != SHUT -> mode = SHUT } /* wait_max is a clock: it does not run out of them */
 #endif
 #endif
@@ -229,15 +238,15 @@ end:
 #ifdef POSITION_FIRST
     publish(next);
 #endif
-#ifdef DDL
+#ifdef RULES_CHANGE
     if
-    :: t == 0 ->
+    :: DDL_TRANSACTION(t) ->
       atomic { paused = true; caching = false };
       HOLD(pending_all, t);
       void_everything();
       wanted = 1
     :: else ->
-      /* A row of the new schema is seen by the rules of the views that the feed has. */
+      /* A row is seen by the rules of the views that the feed has. */
       g = generation;
       HOLD(pending[g * KEYS], t);
       void_slot(0, g)
@@ -268,9 +277,12 @@ end:
       k = 0
     }
 
-#if defined(DDL) || defined(RELOAD)
+#ifdef RULES_CHANGE
   :: wanted ->
     atomic { wanted = 0; caching = false };
+#ifndef FORGET_PENDING
+    atomic { pending_all = pending_all | pending[0] };
+#endif
     generation = 1;
     void_everything();
     atomic { paused = false; caching = continuous };
@@ -349,7 +361,7 @@ end:
         fi
       }
     :: mode != ARMED
-    :: atomic { timeouts > 0 -> timeouts--; mode == ARMED -> mode = SHUT }
+    :: atomic { timeouts > 0 && mode == ARMED -> timeouts--; mode = SHUT }
     fi
 #else
   :: false
