@@ -19,7 +19,7 @@
  * nobody waits for ever.
  *
  * Parts:      VALVE, BREAKS=n, LAZY (the last transaction does not wait for the disk), FAILOVER (the
- *             break loses the end of the log), DATABASE (commit_wait: database), DDL (transaction 0
+ *             break loses the end of the log), AHEAD (it begins after such a break), BEGIN_SHUT, DATABASE (commit_wait: database), DDL (transaction 0
  *             changes what the view depends on), RELOAD, STALLS (the feed may stop for ever),
  *             LIVENESS.
  * Mutations:  see script/model; each is a rule of the protocol left out. */
@@ -53,6 +53,15 @@
 #define WRITES(t, k) ((t) == 0 || (k) == KEYS - 1)
 #define OF_KEY(k) ((k) == KEYS - 1 -> ALL : 1)
 
+#if defined(DDL) || defined(RELOAD)
+#define RULES_CHANGE
+#endif
+#ifdef DDL
+#define DDL_TRANSACTION(t) ((t) == 0)
+#else
+#define DDL_TRANSACTION(t) false
+#endif
+
 #define SHUT 0
 #define ARMED 1
 #define OPEN 2
@@ -65,11 +74,23 @@ byte visible = 0;   /* To snapshots that are taken now. */
 byte lazy = 0;      /* Visible, not flushed. */
 byte gone = 0;      /* Lost with the old server. */
 byte acked = 0;     /* Acknowledged to its client. */
+byte cut = 0;       /* Its backend was of the old server. */
+byte ended = 0;     /* Its client waits for nothing any more. */
 
 /* Coherence. */
+#ifdef AHEAD
+byte mode = SHUT;
+byte applied = TXNS;
+bool caching = false, continuous = false, paused = false;
+#else
+#ifdef BEGIN_SHUT
+byte mode = SHUT;
+#else
 byte mode = OPEN;
+#endif
 byte applied = 0;
 bool caching = true, continuous = true, paused = false;
+#endif
 byte pending_all = 0, pending[KEYS * 2];
 bit generation = 0; /* Of the views. */
 bit published = 0;  /* What readers see of it. */
@@ -205,6 +226,9 @@ proctype Transaction(byte t) {
     if
     :: applied >= position
     :: mode == SHUT
+#ifdef FAILOVER
+    :: cut & ONE(t) -> goto dead /* The visit ended with its backend. */
+#endif
 #if defined(VALVE) && !defined(NO_VALVE)
     :: atomic { timeouts > 0 && mode != SHUT -> timeouts--; mode = SHUT }
 #ifdef STALLS
@@ -216,28 +240,31 @@ proctype Transaction(byte t) {
 #endif
   atomic { acked = acked | ONE(t); position = 0 };
 dead:
-  skip
+  ended = ended | ONE(t)
 }
 
 proctype Feed() {
   byte t, k, x, position;
   byte breaks = BREAKS;
   bit g;
+#ifdef AHEAD
+  goto back;
+#endif
 end:
   do
   :: atomic { next < size -> t = log_[next]; next++; applying = true };
 #ifdef POSITION_FIRST
     publish(next);
 #endif
-#ifdef DDL
+#ifdef RULES_CHANGE
     if
-    :: t == 0 ->
+    :: DDL_TRANSACTION(t) ->
       atomic { paused = true; caching = false };
       HOLD(pending_all, t);
       void_everything();
       wanted = 1
     :: else ->
-      /* A row of the new schema is seen by the rules of the views that the feed has. */
+      /* A row is seen by the rules of the views that the feed has. */
       g = generation;
       HOLD(pending[g * KEYS], t);
       void_slot(0, g)
@@ -268,9 +295,12 @@ end:
       k = 0
     }
 
-#if defined(DDL) || defined(RELOAD)
+#ifdef RULES_CHANGE
   :: wanted ->
     atomic { wanted = 0; caching = false };
+#ifndef FORGET_PENDING
+    atomic { pending_all = pending_all | pending[0] };
+#endif
     generation = 1;
     void_everything();
     atomic { paused = false; caching = continuous };
@@ -298,10 +328,20 @@ end:
         gone = gone | ONE(log_[size]);
         visible = visible & ~ONE(log_[size])
       :: true
-      fi
+      fi;
+      cut = begun;
+      /* What was recovered is visible from the first moment. */
+      k = 0;
+      do
+      :: k < size -> visible = visible | ONE(log_[k]); k++
+      :: else -> break
+      od;
+      k = 0
     };
 #endif
     /* It comes back. */
+  back:
+    skip;
 #ifdef SNAPSHOT_BEFORE_POSITION
     t = begun & ~visible & ~gone;
     position = size;
@@ -349,10 +389,10 @@ end:
         fi
       }
     :: mode != ARMED
-    :: atomic { timeouts > 0 -> timeouts--; mode == ARMED -> mode = SHUT }
+    :: atomic { timeouts > 0 && mode == ARMED -> timeouts--; mode = SHUT }
     fi
 #else
-  :: false
+  :: mode == SHUT /* It looks, and does nothing. */
 #endif
   od
 }
@@ -503,7 +543,7 @@ proctype Reader(byte r) {
 proctype Rest() {
   byte k;
   atomic {
-    (acked | gone) == ALL && next == size && !applying && !lazy && readers_done == READERS && mode == OPEN &&
+    ended == ALL && next == size && !applying && !lazy && readers_done == READERS && mode == OPEN &&
         !pending_all && !pending[0] && !pending[KEYS - 1] && !pending[KEYS] && !wanted ->
     do
     :: k < KEYS && !flying[k] ->

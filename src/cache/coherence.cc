@@ -56,6 +56,11 @@ void Coherence::resume_caching() noexcept {
 }
 
 void Coherence::set_views_generation(std::uint64_t generation) noexcept {
+  // What is pending was found by the rules of before; by those of now it may matter to any key.
+  for (Pending& pending : pending_) {
+    slots_.hold(Slots::everything);
+    pending.slots.push_back(Slots::everything);
+  }
   // In this order: a fill that saw the generation of before has versions of before.
   views_generation_.store(generation, std::memory_order_seq_cst);
   slots_.void_values(Slots::everything);

@@ -99,7 +99,7 @@ class Coherence {
   void resume_caching() noexcept;
 
   // The views are others from now on: what was kept for those of before is void, and fills for them
-  // are not kept any more.
+  // are not kept any more. What is pending is so for every key from now on.
   void set_views_generation(std::uint64_t generation) noexcept;
 
   void add_watch(PositionWatch& watch) { watches_.push_back(&watch); }

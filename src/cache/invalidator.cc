@@ -38,6 +38,9 @@ void Invalidator::set_views(std::shared_ptr<const ViewSet> views,
                             bool current) {
   coherence_.pause_caching();
   coherence_.set_views_generation(views->generation());
+  // What they changed so far was judged by the rules of before.
+  for (auto& [transaction, effects] : open_)
+    void_everything(effects);
   views_ = std::move(views);
   tables_.clear();
   plans_.clear();

@@ -128,10 +128,33 @@ END
 $body$)sql",
 };
 
-constexpr std::array<Migration, 3> all{
+constexpr std::array<std::string_view, 1> fourth{
+    // A table that inherits from another one answers for it, and is not published with it: also
+    // more than an addition.
+    R"sql(CREATE OR REPLACE FUNCTION meridian.note_schema_change() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+  command record;
+BEGIN
+  FOR command IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
+    IF coalesce(command.schema_name, '') LIKE 'pg\_temp%' OR command.schema_name = 'meridian' THEN
+      CONTINUE;
+    END IF;
+    PERFORM pg_logical_emit_message(true, 'meridian.ddl',
+      CASE WHEN command.classid = 'pg_class'::regclass
+          AND EXISTS (SELECT FROM pg_inherits WHERE inhrelid = command.objid)
+        THEN 'PARTITION ' ELSE '' END
+      || command.command_tag || ' ' || coalesce(command.object_identity, ''));
+  END LOOP;
+END
+$body$)sql",
+};
+
+constexpr std::array<Migration, 4> all{
     Migration{.version = 1, .name = "revocations and trail heads", .statements = first},
     Migration{.version = 2, .name = "who asks, inside the database", .statements = second},
     Migration{.version = 3, .name = "changes of the schema", .statements = third},
+    Migration{.version = 4, .name = "tables that inherit", .statements = fourth},
 };
 
 // Chosen once: the first eight bytes of "meridian" as a number.

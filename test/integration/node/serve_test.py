@@ -200,6 +200,22 @@ class ServeTest(unittest.TestCase):
                 writer.query(f"UPDATE orders SET status = 'renewed {n}' WHERE id = 3")
                 self.assertIn(f"renewed {n}", self.read(reader, "order:3"))
 
+        with self.subTest("a table that inherits"):
+            self.assertIn("renewed 49", self.read(reader, "order:3"))
+            # Its rows are rows of orders to whoever reads, and are not in the feed.
+            servers.sql("CREATE TABLE old_orders () INHERITS (orders)")
+            servers.sql("INSERT INTO old_orders VALUES (9, 'inherited')")
+            node.wait_until(
+                lambda: "inherited" in (self.value(reader, "order:9") or ""), "it is read"
+            )
+            for n in range(20):
+                servers.sql(f"UPDATE old_orders SET status = 'inherited {n}'")
+                node.wait_until(
+                    lambda n=n: f"inherited {n}\"" in (self.value(reader, "order:9") or ""),
+                    "it is read",
+                )
+            servers.sql("DROP TABLE old_orders")
+
         with self.subTest("the server is started again"):
             servers.restart()
             node.wait_until(
