@@ -222,7 +222,16 @@ class PgBouncer:
         home = folder / f"pgbouncer-{auth}"
         home.mkdir()
         owner = node.sockets.stat()
-        (home / "users.txt").write_text(f'"{PEER_USER}" "{PEER_PASSWORD}"\n')
+        secret = PEER_PASSWORD
+        if auth == "scram-sha-256":
+            # PostgreSQL's own verifier: from a plain password PgBouncer would derive one anew, 4,096
+            # rounds, at every login, which nobody who cares for logins would have it do.
+            with_owner = node.owner()
+            secret = with_owner.query(
+                f"SELECT rolpassword FROM pg_authid WHERE rolname = '{PEER_USER}'"
+            )[0][0]
+            with_owner.close()
+        (home / "users.txt").write_text(f'"{PEER_USER}" "{secret}"\n')
         (home / "pgbouncer.ini").write_text(
             "[databases]\n"
             f"{DATABASE} = host={node.sockets} port={node.postgres_socket.rsplit('.', 1)[1]}\n"
