@@ -70,6 +70,7 @@ void Orders::prepare() {
 
 std::vector<Subject> subjects(const Orders& orders, Kind kind) {
   std::vector<Subject> found;
+  if (orders.count(kind) == 0) return found;
   const std::size_t first = orders.first(kind);
   const auto whole = [&](const std::string& name) {
     for (std::int64_t i = 1; i <= Orders::keys_of_a_whole; ++i)
