@@ -28,8 +28,7 @@ class Policy {
   };
 
   // The role of a token: the only one that binds it, or the wanted one of several. Errors: denied,
-  // saying what was looked for and why no binding matched; for the operator, since it tells of
-  // other bindings.
+  // saying what was looked for and why no binding matched. Only who has a genuine token is told.
   Result<Bound> bind(const VerifiedToken& token, std::string_view wanted_role, WallTime now) const;
 
   const std::vector<std::shared_ptr<const Role>>& roles() const noexcept { return roles_; }
