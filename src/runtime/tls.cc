@@ -313,6 +313,7 @@ Transfer TlsStream::try_write(std::string_view bytes) {
 void TlsStream::shutdown_write() noexcept {
   if (closed_) return;
   ::ERR_clear_error();
+  // Where there is no room for the goodbye the peer sees an end without one.
   ::SSL_shutdown(ssl_.get());
   ::ERR_clear_error();
   lower_->shutdown_write();

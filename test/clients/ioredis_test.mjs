@@ -87,7 +87,7 @@ test("large values", async () => {
 });
 
 test("TLS", async () => {
-  const redis = connect("checkout", { host: "localhost", tls: { ca: readFileSync(ca, "utf8") } });
+  const redis = connect("checkout", { tls: { ca: readFileSync(ca, "utf8") } });
   assert.equal(await redis.hget("order:1", "id"), "1");
 });
 
