@@ -11,7 +11,8 @@ namespace meridian::trail {
 // As Itanium's ABI has it, a member function is a function whose first parameter is the object.
 Result<void>
 skip_commit(TrailWriter* writer, std::uint8_t* buffer, std::uint8_t* end, RecordKind kind, RecordContext context) asm(
-    "__wrap__ZN8meridian5trail11TrailWriter6commitEPhS2_NS0_10RecordKindENS0_13RecordContextE");
+    "__wrap__ZN8meridian5trail11TrailWriter6commitEPhS2_NS0_10RecordKind"
+    "ENS0_13RecordContextE");
 Result<void>
 skip_append(TrailWriter* writer, RecordContext context, const Statement& statement, std::string_view shape) asm(
     "__wrap__ZN8meridian5trail11TrailWriter6appendENS0_13RecordContextERKNS0_9Statement"
