@@ -142,6 +142,11 @@ def main():
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
+    program = pathlib.Path(options.build) / "src/meridian"
+    newest = max(path.stat().st_mtime for path in (servers.ROOT / "src").rglob("*.[ch]*") if path.is_file())
+    if program.stat().st_mtime < newest:
+        print("bench: the program is older than its source; build it first (script/build)", file=sys.stderr)
+        return 2
     folder = pathlib.Path(tempfile.mkdtemp(prefix="meridian-bench-"))
     folder.chmod(0o711)  # The engines, as another user, pass through it.
     began = time.monotonic()
