@@ -9,20 +9,24 @@
 namespace meridian::trail {
 
 // As Itanium's ABI has it, a member function is a function whose first parameter is the object.
-Result<void>
-skip_commit(TrailWriter* writer, std::uint8_t* buffer, std::uint8_t* end, RecordKind kind, RecordContext context) asm(
-    "__wrap__ZN8meridian5trail11TrailWriter6commitEPhS2_NS0_10RecordKind"
-    "ENS0_13RecordContextE");
-Result<void>
-skip_append(TrailWriter* writer, RecordContext context, const Statement& statement, std::string_view shape) asm(
-    "__wrap__ZN8meridian5trail11TrailWriter6appendENS0_13RecordContextERKNS0_9Statement"
-    "ESt17basic_string_viewIcSt11char_traitsIcEE");
-Result<void> skip_outcome(TrailWriter* writer, const StatementOutcome& outcome) asm(
-    "__wrap__ZN8meridian5trail11TrailWriter11add_outcomeERKNS0_16StatementOutcomeE");
-Result<void>
-skip_read(KeyReadTally* tally, std::string_view view, std::string_view key, KeyRead outcome) asm(
-    "__wrap__ZN8meridian5trail12KeyReadTally4readESt17basic_string_viewIcSt11char_traitsIcEE"
-    "S5_NS0_7KeyReadE");
+// clang-format off: it would join the names into lines that are too long.
+Result<void> skip_commit(
+    TrailWriter* writer, std::uint8_t* buffer, std::uint8_t* end, RecordKind kind,
+    RecordContext context)
+    asm("__wrap__ZN8meridian5trail11TrailWriter6commitEPhS2_NS0_10RecordKind"
+        "ENS0_13RecordContextE");
+Result<void> skip_append(
+    TrailWriter* writer, RecordContext context, const Statement& statement,
+    std::string_view shape)
+    asm("__wrap__ZN8meridian5trail11TrailWriter6appendENS0_13RecordContextERKNS0_9Statement"
+        "ESt17basic_string_viewIcSt11char_traitsIcEE");
+Result<void> skip_outcome(TrailWriter* writer, const StatementOutcome& outcome)
+    asm("__wrap__ZN8meridian5trail11TrailWriter11add_outcomeERKNS0_16StatementOutcomeE");
+Result<void> skip_read(
+    KeyReadTally* tally, std::string_view view, std::string_view key, KeyRead outcome)
+    asm("__wrap__ZN8meridian5trail12KeyReadTally4readESt17basic_string_viewIcSt11char_traitsIcEE"
+        "S5_NS0_7KeyReadE");
+// clang-format on
 
 Result<void> skip_commit(TrailWriter* /*writer*/,
                          std::uint8_t* /*buffer*/,
