@@ -261,11 +261,8 @@ def gather(node, seed, clients, seconds, say, faults):
         if faults and time.monotonic() > fault_next and end - time.monotonic() > 10:
             name = source.choice(("postgres", "redis"))
             say(f"  kills {name}")
-            if name == "postgres":
-                node.kill_postmaster()
-            else:
-                node.kill_redis()
-            killed[name] += 1
+            if node.kill_postmaster() if name == "postgres" else node.kill_redis():
+                killed[name] += 1
             fault_next = time.monotonic() + source.uniform(6, 12)
     crowd.stop = True
     for thread in threads:
