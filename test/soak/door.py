@@ -8,8 +8,8 @@ import time
 from node import Node, SoakError
 from wire import Closed, Connection, Postgres, Redis, Refused, message, startup, tag
 
-# What allocators and caches of the process may keep once warm.
-MEMORY_SLACK_KIB = 48 * 1024
+# What allocators may keep, and the shapes of statements, of which each visit that sets something brings a new one.
+MEMORY_SLACK_KIB = 24 * 1024
 DESCRIPTORS_SLACK = 8
 SETTLE_SECONDS = 60
 

@@ -220,7 +220,7 @@ class Node:
         return found
 
     def process_numbers(self):
-        """Resident memory in KiB, and open descriptors."""
+        """Memory of its own in KiB, and open descriptors. Pages of the trail's files are the kernel's to keep or to drop."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        resident = int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
-        return resident, len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        own = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:")))
+        return own, len(os.listdir(f"/proc/{self.process.pid}/fd"))
