@@ -158,6 +158,8 @@ constexpr std::array<Migration, 4> all{
 };
 
 // Chosen once: the first eight bytes of "meridian" as a number.
+// Another node may be at it: that is worth waiting for, and no user takes this lock.
+constexpr std::string_view patience = "SELECT set_config('lock_timeout', '20s', true)";
 constexpr std::string_view lock = "SELECT pg_advisory_xact_lock(7883960468316154222)";
 
 }  // namespace
@@ -167,7 +169,8 @@ std::span<const Migration> migrations() noexcept {
 }
 
 Async<Result<int>> migrate(PostgresSession& session, Deadline deadline) {
-  MERIDIAN_CO_CHECK(co_await session.transact({std::string(lock),
+  MERIDIAN_CO_CHECK(co_await session.transact({std::string(patience),
+                                               std::string(lock),
                                                "CREATE SCHEMA IF NOT EXISTS meridian",
                                                "CREATE TABLE IF NOT EXISTS meridian.migrations "
                                                "(version integer PRIMARY KEY, name text NOT NULL,"
@@ -186,7 +189,7 @@ Async<Result<int>> migrate(PostgresSession& session, Deadline deadline) {
                          ": run the newer program");
     }
     if (present >= migration.version) continue;
-    std::vector<std::string> statements{std::string(lock)};
+    std::vector<std::string> statements{std::string(patience), std::string(lock)};
     const std::string version = std::to_string(migration.version);
     // Fails with a duplicate key, before anything is changed, when another node was faster.
     statements.push_back("INSERT INTO meridian.migrations (version, name) VALUES (" + version +

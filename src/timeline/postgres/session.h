@@ -40,6 +40,9 @@ struct PostgresOptions {
   std::string application_name = "meridian";
   bool replication = false;  // A walsender: simple statements and the replication commands alone.
   Duration statement_timeout = Duration::zero();  // Zero: the server's.
+  // How long a statement waits for a lock. Shorter than any deadlock_timeout that is in use: of two
+  // who wait for each other it is then always we who give up, and never a user's statement.
+  Duration lock_timeout = std::chrono::milliseconds(200);
 };
 
 struct PreparedStatement {
