@@ -68,6 +68,8 @@ class StatementClassifier {
   // What is said of a text that is not looked at.
   Classified opaque() const { return {.shape = opaque_, .request = {}}; }
 
+  StatementShape& opaque_shape() const noexcept { return *opaque_; }
+
   // Whether it is proven by the catalogue of now, which is that of the timeline's database: what is
   // done in others changes nothing that a view depends on, and need not be asked about.
   bool proven_read_only(StatementShape& shape);
