@@ -36,6 +36,8 @@ CLIENTS = {
     "psycopg": Client(python=("psycopg", "psycopg_binary")),
     "node_postgres": Client(programs=("node",), npm=("pg", "pg-copy-streams")),
     "pgx": Client(go="pgx"),
+    "lib_pq": Client(go="lib_pq"),
+    "gorm": Client(go="gorm"),
     "tokio_postgres": Client(rust="tokio_postgres"),
     "pgjdbc": Client(java="PgjdbcTest"),
     "redis_cli": Client(programs=("redis-cli",)),
