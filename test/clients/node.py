@@ -75,7 +75,7 @@ GRANT CREATE ON SCHEMA public TO checkout;
 REFUSALS = {
     "garbage": "the token is not three parts joined by dots",
     "forged": "the token's signature is wrong",
-    "expired": "the token expired [0-9]+ s ago",
+    "expired": "the token expired [0-9.]+ [a-z]+ ago",
     "audience": 'the token\'s audience is "elsewhere"; this node accepts "meridian"',
     "unbound": 'bound to issuer meridian, subject "nobody"',
 }
