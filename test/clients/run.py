@@ -25,6 +25,8 @@ NEEDS = {
     "redis_benchmark": (["redis-benchmark", "openssl"], [], []),
     "redis_py": (["openssl"], [], ["redis", "psycopg"]),
     "ioredis": (["node", "openssl"], ["ioredis", "pg"], []),
+    "node_redis": (["node", "openssl"], ["redis", "pg"], []),
+    "identity": (["node", "openssl"], ["oidc-provider"], ["redis", "psycopg"]),
     "oidc_provider": (["node", "openssl", "psql", "redis-cli"], ["oidc-provider"], []),
 }
 
