@@ -43,6 +43,7 @@ CLIENTS = {
     "redis_py": Client(python=("redis", "psycopg")),
     "ioredis": Client(programs=("node",), npm=("ioredis", "pg")),
     "node_redis": Client(programs=("node",), npm=("redis", "pg")),
+    "go_redis": Client(go="goredis"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
     "identity": Client(programs=("node",), npm=("oidc-provider",), python=("redis", "psycopg")),
 }
