@@ -44,6 +44,8 @@ CLIENTS = {
     "ioredis": Client(programs=("node",), npm=("ioredis", "pg")),
     "node_redis": Client(programs=("node",), npm=("redis", "pg")),
     "go_redis": Client(go="goredis"),
+    "jedis": Client(java="JedisTest"),
+    "lettuce": Client(java="LettuceTest"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
     "identity": Client(programs=("node",), npm=("oidc-provider",), python=("redis", "psycopg")),
 }
