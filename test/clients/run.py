@@ -46,6 +46,7 @@ CLIENTS = {
     "go_redis": Client(go="goredis"),
     "jedis": Client(java="JedisTest"),
     "lettuce": Client(java="LettuceTest"),
+    "redis_rs": Client(rust="redis_rs"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
     "identity": Client(programs=("node",), npm=("oidc-provider",), python=("redis", "psycopg")),
 }

@@ -25,3 +25,15 @@ pub fn token(subject: &str) -> String {
 pub fn bad_tokens() -> BTreeMap<String, (String, String)> {
     serde_json::from_str(&env("TOKENS_BAD")).unwrap()
 }
+
+/// What a client's provider of credentials gives: a token of now that is good for so long.
+pub fn fresh_token(subject: &str, life: &str) -> String {
+    let command: Vec<String> = serde_json::from_str(&env("TOKEN_COMMAND")).unwrap();
+    let done = std::process::Command::new(&command[0])
+        .args(&command[1..])
+        .args([subject, "--ttl", life])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_string()
+}
