@@ -33,7 +33,13 @@ Async<> NatsVisit::read_client() {
       const Deadline deadline =
           tally_.empty() ? Deadline::never()
                          : Deadline::at(tally_since_ + shared_.parts.limits.publications_interval);
-      if (co_await visit_.stream().readable(deadline) == Wake::cancelled) co_return;
+      const Wake wake = co_await visit_.stream().readable(deadline);
+      if (wake == Wake::cancelled) co_return;
+      // Not left to the batch's time, which stands still while this fibre runs.
+      if (wake == Wake::timeout) {
+        if (auto written = tally_.flush(); !written)
+          co_return visit_.note_end(written.error().detail());
+      }
       continue;
     }
     if (transfer.status != Transfer::Status::done) co_return visit_.note_end("the client left");
