@@ -52,6 +52,7 @@ Async<bool> Relay::take_server_bytes(std::string_view bytes) {
     violation(passed.error());
     co_return false;
   }
+  answered_.notify_all();
   visit_.counters.bytes_out += passed->copied ? passed->text.size() : passed->taken;
   if (!passed->copied) {
     const std::string_view all = input.substr(0, passed->taken);
@@ -158,7 +159,6 @@ Result<void> Relay::note_answer(BackendType type,
     active_at_ = shared_.parts.loop.now();
     if (verdict.ready && requests_owed_ > 0) --requests_owed_;
     if (conversation_.at_rest()) requests_owed_ = 0;
-    answered_.notify_all();
     return {};
   }
   if (type == BackendType::parameter_status) {
