@@ -130,9 +130,19 @@ Result<void> Node::bind_doors() {
     }
     return {};
   };
+  const auto bind_websocket = [&](const std::vector<Endpoint>& endpoints) -> Result<void> {
+    for (const Endpoint& endpoint : endpoints) {
+      MERIDIAN_TRY(auto listener, Listener::listen(loop_, endpoint));
+      door_addresses_.emplace_back("nats_websocket", listener->endpoint().to_string());
+      bound_.push_back(
+          {.door = DoorName::nats, .listener = std::move(listener), .websocket = true});
+    }
+    return {};
+  };
   MERIDIAN_CHECK(bind(DoorName::postgres, config_->listen.postgres));
   MERIDIAN_CHECK(bind(DoorName::redis, config_->listen.redis));
   MERIDIAN_CHECK(bind(DoorName::nats, config_->listen.nats));
+  MERIDIAN_CHECK(bind_websocket(config_->listen.nats_websocket));
   MERIDIAN_CHECK(bind(DoorName::http, config_->listen.http));
   admin_socket_ = (folder_->path() / "admin.sock").native();
   MERIDIAN_TRY(auto listener, Listener::listen(loop_, Endpoint{.host = {}, .path = admin_socket_}));
@@ -275,19 +285,38 @@ Async<Result<void>> Node::open_engines() {
 
 // Where there is no NATS to stand behind the door, the rest runs.
 Async<Result<void>> Node::open_nats() {
-  if (config_->listen.nats.empty()) co_return Result<void>();
+  if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty()) {
+    co_return Result<void>();
+  }
+  if (!config_->nats.stamp_key_file.empty()) {
+    MERIDIAN_CO_TRY(nats_stamp_key_, config::read_secret_file(config_->nats.stamp_key_file));
+    constexpr std::size_t key_size_min = 32;  // As many bytes as the hash has.
+    if (nats_stamp_key_.reveal().size() < key_size_min) {
+      co_return fail(Errc::invalid, "nats.stamp_key_file: the key is shorter than 32 characters");
+    }
+  }
   if (!config_->nats.url.empty()) {
-    const auto url = config::parse_url(config_->nats.url);
-    if (!url) co_return fail(Errc::invalid, "nats.url: " + url.error());
+    const auto urls = config::parse_urls(config_->nats.url);
+    if (!urls) co_return fail(Errc::invalid, "nats.url: " + urls.error());
     constexpr std::uint16_t nats_port = 4222;
-    const Endpoint endpoint{.host = url->host == "localhost" ? "127.0.0.1" : url->host,
-                            .port = url->port.value_or(nats_port),
-                            .path = {}};
-    nats_.endpoint = [endpoint] { return endpoint; };
-    nats_.user = url->user;
-    if (url->scheme == "tls") {
-      MERIDIAN_CO_TRY(nats_.tls,
-                      make_tls_client({.server_name = url->host, .ca_file = config_->nats.ca}));
+    std::vector<Endpoint> servers;
+    for (const config::Url& url : *urls) {
+      servers.push_back({.host = url.host == "localhost" ? "127.0.0.1" : url.host,
+                         .port = url.port.value_or(nats_port),
+                         .path = {}});
+    }
+    nats_.endpoints = [servers] { return servers; };
+    nats_.user = urls->front().user;
+    if (urls->front().scheme == "tls") {
+      MERIDIAN_CO_TRY(
+          nats_.tls,
+          make_tls_client({.server_name = urls->front().host, .ca_file = config_->nats.ca}));
+    }
+    if (!config_->nats.proxy_seed_file.empty()) {
+      MERIDIAN_CO_TRY(const Secret seed, config::read_secret_file(config_->nats.proxy_seed_file));
+      auto key = nats::Nkey::from_seed(seed);
+      if (!key) co_return fail_while("reading nats.proxy_seed_file", key.error());
+      nats_.proxy_key = *std::move(key);
     }
     if (!config_->nats.password_file.empty()) {
       MERIDIAN_CO_TRY(nats_.secret, config::read_secret_file(config_->nats.password_file));
@@ -312,14 +341,17 @@ Async<Result<void>> Node::open_nats() {
   MERIDIAN_CO_TRY(nats_engine_, std::move(engine));
   nats_supervisor_.emplace(loop_, *nats_engine_, metrics_);
   nats_supervisor_->start();
-  nats_.endpoint = [server = nats_engine_.get()] { return server->endpoint(); };
+  nats_.endpoints = [server = nats_engine_.get()] { return std::vector{server->endpoint()}; };
   nats_.secret = nats_engine_->token();
   co_return Result<void>();
 }
 
 void Node::leave_out(DoorName door, std::string_view why) {
   std::erase_if(bound_, [&](const Bound& bound) { return bound.door == door; });
-  std::erase_if(door_addresses_, [&](const auto& each) { return each.first == to_string(door); });
+  std::erase_if(door_addresses_, [&](const auto& each) {
+    return each.first == to_string(door) ||
+           (door == DoorName::nats && each.first == "nats_websocket");
+  });
   log_warning("node", "a door stays closed", {{"door", to_string(door)}, {"reason", why}});
 }
 
@@ -362,6 +394,7 @@ WorkerShared Node::worker_shared() {
       .nats = nats_,
       .inboxes = inboxes_,
       .nats_advertised = advertised(DoorName::nats),
+      .nats_stamp_key = nats_stamp_key_,
       .tls = tls_.get(),
       .commit_wait = {.nudge_after = config_->timeline.nudge_after,
                       .wait_max = config_->timeline.commit_wait_max,
@@ -420,7 +453,7 @@ Async<Result<void>> Node::open_doors() {
         Worker& worker = *thread->worker;
         targets.push_back({.loop = &thread->thread.loop(),
                            .host = &worker.host(),
-                           .door = &worker.door(bound.door)});
+                           .door = &worker.door(bound.door, bound.websocket)});
       }
     }
     listeners_.push_back(std::make_unique<DoorListener>(

@@ -132,6 +132,7 @@ class Node {
   Secret redis_password_;
   std::string redis_user_ = "default";
   nats::ConnectorOptions nats_;
+  Secret nats_stamp_key_;
   InboxClaims inboxes_;
 
   // Doors.
@@ -142,6 +143,7 @@ class Node {
     DoorName door;
     std::unique_ptr<Listener> listener;
     bool admin = false;
+    bool websocket = false;
   };
   std::vector<Bound> bound_;
   std::vector<std::unique_ptr<DoorListener>> listeners_;

@@ -64,6 +64,8 @@ RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
                            .responses_max = role.nats.allow_responses,
                            .responses_expiry = role.nats.responses_expiry,
                            .subscriptions_max = role.nats.subscriptions_max,
+                           .messages_per_second = role.nats.messages_per_second.value_or(0),
+                           .pending_max = role.nats.pending_max,
                            .visits_max = role.nats.visits_max};
   }
   return told;

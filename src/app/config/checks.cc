@@ -60,6 +60,10 @@ class Checker {
       wrong("tls.client_ca",
             "has no server certificate beside it; add tls.certificate and tls.key");
     }
+    if (tls.nats_handshake_first && tls.certificate.empty()) {
+      wrong("tls.nats_handshake_first",
+            "has no certificate beside it; add tls.certificate and tls.key");
+    }
   }
 
   void check_listeners() {
@@ -67,6 +71,7 @@ class Checker {
     check_listener("listen.postgres", config_.listen.postgres, taken);
     check_listener("listen.redis", config_.listen.redis, taken);
     check_listener("listen.nats", config_.listen.nats, taken);
+    check_listener("listen.nats_websocket", config_.listen.nats_websocket, taken);
     check_listener("listen.http", config_.listen.http, taken);
   }
 
@@ -121,9 +126,12 @@ class Checker {
       wrong("nats.password_file", std::string(why));
     }
     if (nats.url.empty() && !nats.ca.empty()) wrong("nats.ca", std::string(why));
+    if (nats.url.empty() && !nats.proxy_seed_file.empty()) {
+      wrong("nats.proxy_seed_file", std::string(why));
+    }
     if (nats.ca.empty() || nats.url.empty()) return;
-    const auto url = parse_url(nats.url);
-    if (url && url->scheme != "tls") {
+    const auto urls = parse_urls(nats.url);
+    if (urls && urls->front().scheme != "tls") {
       wrong("nats.ca", "is for TLS, which nats.url does not ask for; write tls:// there");
     }
   }
