@@ -150,11 +150,62 @@ END
 $body$)sql",
 };
 
-constexpr std::array<Migration, 4> all{
+constexpr std::array<std::string_view, 5> fifth{
+    // The pair is unique so that changing the epoch takes the lock that a fence holds off, and
+    // changing the expiry does not.
+    R"sql(CREATE TABLE meridian.leases (
+  name text PRIMARY KEY,
+  owner text NOT NULL,
+  epoch bigint NOT NULL,
+  acquired_at timestamptz NOT NULL,
+  expires_at timestamptz NOT NULL,
+  UNIQUE (name, epoch))
+WITH (fillfactor = 50))sql",
+    R"sql(COMMENT ON TABLE meridian.leases IS
+  'Who of several nodes does a piece of work that has one owner. The epoch grows with each '
+  'acquisition, and each transaction of the owner proves that its epoch is the present one.')sql",
+    R"sql(CREATE FUNCTION meridian.acquire_lease(
+  wanted text, taker text, ttl interval, OUT epoch bigint, OUT holder text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $body$
+BEGIN
+  -- Without a lock, or the holder's renewals would queue behind ours.
+  SELECT l.owner INTO holder FROM meridian.leases l
+    WHERE l.name = wanted AND l.expires_at > clock_timestamp() AND l.owner <> taker;
+  IF FOUND THEN
+    RETURN;
+  END IF;
+  INSERT INTO meridian.leases AS l (name, owner, epoch, acquired_at, expires_at)
+  VALUES (wanted, taker, 1, clock_timestamp(), clock_timestamp() + ttl)
+  ON CONFLICT (name) DO UPDATE
+    SET owner = excluded.owner, epoch = l.epoch + 1, acquired_at = excluded.acquired_at,
+      expires_at = excluded.expires_at
+    WHERE l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+  RETURNING l.epoch INTO epoch;
+  IF epoch IS NULL THEN
+    SELECT l.owner INTO holder FROM meridian.leases l WHERE l.name = wanted;
+  END IF;
+END
+$body$)sql",
+    R"sql(CREATE FUNCTION meridian.fence(lease text, present bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+  PERFORM FROM meridian.leases WHERE name = lease AND epoch = present FOR KEY SHARE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'lease "%" is no longer held in epoch %', lease, present
+      USING ERRCODE = 'MLEAS';
+  END IF;
+END
+$body$)sql",
+    R"sql(REVOKE ALL ON FUNCTION meridian.acquire_lease(text, text, interval),
+  meridian.fence(text, bigint) FROM PUBLIC)sql",
+};
+
+constexpr std::array<Migration, 5> all{
     Migration{.version = 1, .name = "revocations and trail heads", .statements = first},
     Migration{.version = 2, .name = "who asks, inside the database", .statements = second},
     Migration{.version = 3, .name = "changes of the schema", .statements = third},
     Migration{.version = 4, .name = "tables that inherit", .statements = fourth},
+    Migration{.version = 5, .name = "leases", .statements = fifth},
 };
 
 // Chosen once: the first eight bytes of "meridian" as a number.

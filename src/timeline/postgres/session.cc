@@ -102,7 +102,8 @@ Async<Result<void>> finish_connecting(EpollLoop& loop, pg_conn* connection, Dead
 
 Errc to_errc(std::string_view sqlstate) noexcept {
   const std::string_view kind = sqlstate.substr(0, 2);
-  if (sqlstate == "42501" || kind == "28") return Errc::denied;
+  // MLEAS: meridian.fence(), whose lease is another's now.
+  if (sqlstate == "42501" || sqlstate == "MLEAS" || kind == "28") return Errc::denied;
   if (sqlstate == "57014") return Errc::timeout;
   if (sqlstate == "40001" || sqlstate == "40P01") return Errc::conflict;
   if (sqlstate == "40003") return Errc::outcome_unknown;
