@@ -6,6 +6,7 @@
 // changes of the schema. Until that was reached once, ready() waits: no door is open before.
 
 #include "app/config/config.h"
+#include "app/outbox_rules.h"
 #include "app/postgres_server.h"
 #include "app/revocation_feed.h"
 #include "app/view_registrar.h"
@@ -71,6 +72,9 @@ class TimelineService final : public InvalidationListener {
   const PostgresServer& server() const noexcept { return server_; }
   const std::vector<BrokenView>& broken_views() const noexcept { return broken_; }
 
+  // Rules under `publish` that do not count as they are.
+  const std::vector<BrokenRule>& broken_rules() const noexcept { return broken_rules_; }
+
   struct Status {
     bool set_up = false;
     bool streaming = false;
@@ -128,6 +132,7 @@ class TimelineService final : public InvalidationListener {
   std::uint64_t registrations_wanted_ = 0;
   std::string uncacheable_;  // Why nothing may be cached.
   std::vector<BrokenView> broken_;
+  std::vector<BrokenRule> broken_rules_;
   bool set_up_ = false;
   std::optional<Error> problem_;
   std::map<std::uint32_t, trail::SignedHead> heads_;  // Not copied yet, by shard.

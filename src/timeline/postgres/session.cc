@@ -169,6 +169,7 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.statement_timeout);
     server_options += " -c statement_timeout=" + std::to_string(millis.count());
   }
+  if (!options.settings.empty()) server_options += " " + options.settings;
   if (!options.replication) settings.emplace_back("options", server_options.c_str());
   // Only the first dbname is read as a URL; what follows overrides parts of it (libpq,
   // PQconnectdbParams).

@@ -40,6 +40,7 @@ struct PostgresOptions {
   std::string application_name = "meridian";
   bool replication = false;  // A walsender: simple statements and the replication commands alone.
   Duration statement_timeout = Duration::zero();  // Zero: the server's.
+  std::string settings{};  // More of the server's, as `-c name=value`.
 };
 
 struct PreparedStatement {
