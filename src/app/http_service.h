@@ -5,6 +5,7 @@
 // On the main loop.
 
 #include "app/config/config.h"
+#include "app/outbox_service.h"
 #include "app/timeline_service.h"
 #include "base/metrics.h"
 #include "cache/view_reader.h"
@@ -37,7 +38,8 @@ struct HttpServiceParts {
   ViewCache cache;
   PoolSet& pools;
   std::vector<std::pair<std::string, const Supervisor*>> engines;  // Those that are owned.
-  std::vector<std::pair<std::string, std::string>> doors;          // Name and address.
+  OutboxService* outbox = nullptr;                         // Null when nothing is published.
+  std::vector<std::pair<std::string, std::string>> doors;  // Name and address.
   std::function<Result<std::string>()>
       reload;  // Reads the configuration again; says what came of it.
 };

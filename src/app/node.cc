@@ -86,6 +86,7 @@ Async<Result<void>> Node::open() {
     workers_.push_back(std::make_unique<WorkerThread>());
     reclaimer_.observe_loop(workers_.back()->thread.loop());
   }
+  if (!config_->publish.empty()) outbox_thread_ = std::make_unique<LoopThread>();
   MERIDIAN_CO_CHECK(open_trail());
   MERIDIAN_CO_CHECK(open_gate());
   MERIDIAN_CO_CHECK(co_await open_engines());
@@ -118,6 +119,7 @@ Async<Result<void>> Node::open() {
   timeline_->start();
   // Who was revoked is known before anybody is let in.
   MERIDIAN_CO_CHECK(co_await timeline_->ready(loop_.after(timeline_timeout)));
+  open_outbox();
   co_return co_await open_doors();
 }
 
@@ -155,6 +157,7 @@ Result<void> Node::open_trail() {
   std::vector<Loop*> loops{&loop_};
   for (const auto& thread : workers_)
     loops.push_back(&thread->thread.loop());
+  if (outbox_thread_) loops.push_back(&outbox_thread_->loop());
   trail::TrailSettings settings{.folder = folder_->trail(),
                                 .node = config_->node.name,
                                 .version = std::string(version()),
@@ -283,9 +286,29 @@ Async<Result<void>> Node::open_engines() {
   co_return Result<void>();
 }
 
+void Node::open_outbox() {
+  if (!outbox_thread_) return;
+  if (!nats_there_) {
+    log_error("outbox", "there is no NATS, so rows wait in the table until there is one");
+    return;
+  }
+  outbox_ = std::make_unique<OutboxService>(
+      *outbox_thread_,
+      OutboxServiceParts{.admin_session = [this] { return server_->admin_options(); },
+                         .nats = nats_,
+                         .blocking = blocking_,
+                         .trail = trail_->writer(workers_.size() + 1),
+                         .metrics = metrics_,
+                         .node = config_->node.name,
+                         .config = config_->outbox,
+                         .subjects = outbox_subjects(*config_)});
+  outbox_->start();
+}
+
 // Where there is no NATS to stand behind the door, the rest runs.
 Async<Result<void>> Node::open_nats() {
-  if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty()) {
+  if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty() &&
+      config_->publish.empty()) {
     co_return Result<void>();
   }
   if (!config_->nats.stamp_key_file.empty()) {
@@ -321,6 +344,7 @@ Async<Result<void>> Node::open_nats() {
     if (!config_->nats.password_file.empty()) {
       MERIDIAN_CO_TRY(nats_.secret, config::read_secret_file(config_->nats.password_file));
     }
+    nats_there_ = true;
     co_return Result<void>();
   }
   if (!options_.own_engines) {
@@ -343,6 +367,7 @@ Async<Result<void>> Node::open_nats() {
   nats_supervisor_->start();
   nats_.endpoints = [server = nats_engine_.get()] { return std::vector{server->endpoint()}; };
   nats_.secret = nats_engine_->token();
+  nats_there_ = true;
   co_return Result<void>();
 }
 
@@ -439,6 +464,7 @@ Async<Result<void>> Node::open_doors() {
                        .cache = {.coherence = coherence_, .store = store_, .flights = flights_},
                        .pools = *pools_,
                        .engines = std::move(engines),
+                       .outbox = outbox_.get(),
                        .doors = door_addresses_,
                        .reload = [this] { return reload(); }});
   http_door_ = make_http_door(
@@ -512,8 +538,14 @@ Result<std::string> Node::reload() {
   next.log = fresh.log;
   next.roles = fresh.roles;
   next.views = fresh.views;
+  next.publish = fresh.publish;
   next.exchange = fresh.exchange;
   config_ = std::make_shared<const config::Config>(next);
+  if (outbox_) {
+    outbox_->set_subjects(outbox_subjects(next));
+  } else if (!next.publish.empty()) {
+    log_error("outbox", "there was no rule under `publish` at the start: rows wait for a restart");
+  }
   timeline_->reload(std::move(next));
   for (const auto& thread : workers_) {
     Worker* const worker = thread->worker.get();
@@ -566,6 +598,7 @@ Async<> Node::close() {
   }
   if (main_host_) co_await main_host_->drain(std::chrono::milliseconds(100));
   co_await scope_.close();
+  if (outbox_) co_await outbox_->close(loop_);
   if (timeline_) co_await timeline_->close();
   if (pools_) pools_->close();
   if (own_issuer_) co_await own_issuer_->close();

@@ -7,6 +7,7 @@
 
 #include "app/config/config.h"
 #include "app/http_service.h"
+#include "app/outbox_service.h"
 #include "app/postgres_server.h"
 #include "app/timeline_service.h"
 #include "app/worker.h"
@@ -65,6 +66,7 @@ class Node {
 
   Async<Result<void>> open_engines();
   Async<Result<void>> open_nats();
+  void open_outbox();
   void leave_out(DoorName door, std::string_view why);
   Result<void> open_trail();
   Result<void> open_gate();
@@ -91,7 +93,8 @@ class Node {
   std::optional<Supervisor> nats_supervisor_;
 
   std::vector<std::unique_ptr<WorkerThread>>
-      workers_;  // Their loops, before anything that lives on them.
+      workers_;                                // Their loops, before anything that lives on them.
+  std::unique_ptr<LoopThread> outbox_thread_;  // Null when nothing is published.
   std::unique_ptr<trail::Trail> trail_;
 
   // The gate.
@@ -134,6 +137,8 @@ class Node {
   nats::ConnectorOptions nats_;
   Secret nats_stamp_key_;
   InboxClaims inboxes_;
+  bool nats_there_ = false;
+  std::unique_ptr<OutboxService> outbox_;
 
   // Doors.
   std::unique_ptr<HttpService> http_service_;

@@ -329,6 +329,14 @@ Async<Result<void>> TimelineService::register_all(PostgresSession& session,
   untraced_.clear();
   if (config_.timeline.attribution == config::Attribution::trigger)
     co_await install_triggers(session, registration.published, deadline);
+  MERIDIAN_CO_TRY(auto broken_rules, co_await register_publish_rules(session, config_, deadline));
+  for (const BrokenRule& broken : broken_rules) {
+    if (std::ranges::find(broken_rules_, broken) != broken_rules_.end()) continue;
+    log_error("outbox",
+              "changes of a table are not published",
+              {{"rule", broken.name}, {"reason", broken.reason}});
+  }
+  broken_rules_ = std::move(broken_rules);
   for (const BrokenView& broken : registration.broken) {
     log_warning(
         "cache", "a view cannot be read", {{"view", broken.name}, {"reason", broken.reason}});
@@ -371,7 +379,7 @@ void TimelineService::schema_changed(Position /*end*/, bool matters) {
   if (matters) {
     // Nothing is proven until the catalogue has been read again.
     shared_.catalog.publish(std::make_shared<const ReadOnlyCatalog>());
-  } else if (broken_.empty()) {
+  } else if (broken_.empty() && broken_rules_.empty()) {
     return;  // What was added can only matter to a view that waits for it.
   }
   ++registrations_wanted_;

@@ -40,6 +40,7 @@ class Checker {
     check_exchange();
     check_roles();
     check_views();
+    check_publish();
     check_cache();
   }
 
@@ -225,6 +226,26 @@ class Checker {
                   ", have keys in common; give one another literal text");
       }
       patterns.emplace_back(name, *std::move(pattern));
+    }
+  }
+
+  void check_publish() {
+    for (const auto& [name, rule] : config_.publish) {
+      const std::string path = path_of_key("publish", name);
+      const bool has_columns = rule.subject.contains('{');
+      const bool has_wildcards =
+          rule.subject.ends_with(".>") || (rule.subject + ".").contains(".*.");
+      if (rule.table.empty() && has_columns) {
+        wrong(path + ".subject",
+              "has columns in braces, and the rule has no table; add table, or write a wildcard");
+      }
+      if (rule.table.empty() && !rule.columns.empty()) {
+        wrong(path + ".columns", "belongs to a table, which the rule does not have");
+      }
+      if (!rule.table.empty() && has_wildcards) {
+        wrong(path + ".subject",
+              "has a wildcard, and a changed row needs one subject; write {column} instead");
+      }
     }
   }
 

@@ -253,6 +253,28 @@ struct ViewConfig {
   friend bool operator==(const ViewConfig&, const ViewConfig&) = default;
 };
 
+// Rows that become messages: every change of a table, or what meridian.publish() is given.
+struct PublishConfig {
+  std::string table;    // "orders" or "schema.orders"; empty: meridian.publish() alone.
+  std::string subject;  // With columns in braces, or without a table with wildcards.
+  std::vector<std::string> columns;  // Of the table; empty: all.
+
+  friend bool operator==(const PublishConfig&, const PublishConfig&) = default;
+};
+
+struct OutboxConfig {
+  std::string stream = "OUTBOX";
+  Duration keep = std::chrono::hours(4);
+  Duration max_age = std::chrono::days(7);
+  Duration duplicate_window = std::chrono::seconds(2);
+  std::uint32_t replicas = 1;
+  std::uint32_t in_flight_max = 4'096;
+  std::uint32_t alarm_rows = 100'000;
+  Duration alarm_age = std::chrono::minutes(1);
+
+  friend bool operator==(const OutboxConfig&, const OutboxConfig&) = default;
+};
+
 struct CacheConfig {
   std::uint64_t bytes_max = 256 * mebibyte;
   std::uint64_t value_bytes_max = 1 * mebibyte;
@@ -296,6 +318,8 @@ struct Config {
   ExchangeConfig exchange;
   std::map<std::string, RoleConfig> roles;
   std::map<std::string, ViewConfig> views;
+  std::map<std::string, PublishConfig> publish;
+  OutboxConfig outbox;
   CacheConfig cache;
   TrailConfig trail;
   LimitsConfig limits;

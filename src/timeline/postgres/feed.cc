@@ -34,14 +34,19 @@ PostgresFeed::PostgresFeed(EpollLoop& loop,
       positions_(positions),
       consumer_(consumer),
       options_(std::move(options)),
-      connected_(metrics.gauge("meridian_feed_connected", "1 while the feed is streaming.")),
+      connected_(metrics.gauge(
+          "meridian_feed_connected", "1 while the feed is streaming.", options_.labels)),
       lag_bytes_(metrics.gauge("meridian_feed_lag_bytes",
-                               "Log that the server has and the feed has not applied.")),
+                               "Log that the server has and the feed has not applied.",
+                               options_.labels)),
       restarts_(metrics.counter("meridian_feed_restarts_total",
-                                "Times the feed began anew; each empties the cache.")),
-      messages_(metrics.counter("meridian_feed_messages_total", "Messages read from the feed.")),
+                                "Times the feed began anew; each empties the cache.",
+                                options_.labels)),
+      messages_(metrics.counter(
+          "meridian_feed_messages_total", "Messages read from the feed.", options_.labels)),
       delay_(metrics.histogram("meridian_feed_delay_seconds",
-                               "From a commit, by the server's clock, to its delivery here.")),
+                               "From a commit, by the server's clock, to its delivery here.",
+                               options_.labels)),
       standby_(loop, session_options_, options_.application_name),
       scope_(loop) {}
 
@@ -87,8 +92,8 @@ Async<> PostgresFeed::run() {
     } else if (last_error_ != ended.error().detail()) {
       last_error_ = ended.error().detail();
       log_warning("feed",
-                  "the feed broke; views are read from the database until it is back",
-                  {{"reason", last_error_}});
+                  "the feed broke; " + options_.when_broken,
+                  {{"feed", options_.name}, {"reason", last_error_}});
     }
     consumer_.lost();
     if (co_await loop_.sleep(backoff) == Wake::cancelled) co_return;
@@ -132,7 +137,9 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
       const Rows started,
       co_await session.command("START_REPLICATION SLOT " + slot +
                                    " LOGICAL 0/0 (proto_version '2', publication_names '" +
-                                   options_.publication + "', streaming 'on', messages 'true')",
+                                   options_.publication + "', streaming '" +
+                                   (options_.streaming ? "on" : "off") + "', messages '" +
+                                   (options_.streaming ? "true" : "false") + "')",
                                loop_.after(setup_timeout)));
 
   // Commits that did not wait for us are behind this position; the cache must not hold what is
@@ -191,7 +198,8 @@ Async<Result<void>> PostgresFeed::resume(BootId boot) {
   consumer_.resumed(boot, applied_, snapshot.value);
   streaming_ = true;
   connected_.set(1);
-  if (!last_error_.empty()) log_info("feed", "the feed is streaming again");
+  if (!last_error_.empty())
+    log_info("feed", "the feed is streaming again", {{"feed", options_.name}});
   last_error_.clear();
   co_return Result<void>();
 }

@@ -102,7 +102,8 @@ Async<Result<void>> finish_connecting(EpollLoop& loop, pg_conn* connection, Dead
 
 Errc to_errc(std::string_view sqlstate) noexcept {
   const std::string_view kind = sqlstate.substr(0, 2);
-  if (sqlstate == "42501" || kind == "28") return Errc::denied;
+  // MLEAS: meridian.fence(), whose lease is another's now.
+  if (sqlstate == "42501" || sqlstate == "MLEAS" || kind == "28") return Errc::denied;
   if (sqlstate == "57014") return Errc::timeout;
   if (sqlstate == "40001" || sqlstate == "40P01") return Errc::conflict;
   if (sqlstate == "40003") return Errc::outcome_unknown;
@@ -170,6 +171,7 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
   }
   const auto lock_timeout = std::chrono::ceil<std::chrono::milliseconds>(options.lock_timeout);
   server_options += " -c lock_timeout=" + std::to_string(lock_timeout.count());
+  if (!options.settings.empty()) server_options += " " + options.settings;
   if (!options.replication) settings.emplace_back("options", server_options.c_str());
   // Only the first dbname is read as a URL; what follows overrides parts of it (libpq,
   // PQconnectdbParams).

@@ -43,6 +43,7 @@ struct PostgresOptions {
   // How long a statement waits for a lock. Shorter than any deadlock_timeout that is in use: of two
   // who wait for each other it is then always we who give up, and never a user's statement.
   Duration lock_timeout = std::chrono::milliseconds(200);
+  std::string settings{};  // More of the server's, as `-c name=value`.
 };
 
 struct PreparedStatement {
