@@ -118,6 +118,7 @@ Async<Result<void>> Node::open() {
   timeline_->start();
   // Who was revoked is known before anybody is let in.
   MERIDIAN_CO_CHECK(co_await timeline_->ready(loop_.after(timeline_timeout)));
+  MERIDIAN_CO_CHECK(open_ingest());
   co_return co_await open_doors();
 }
 
@@ -145,6 +146,7 @@ Result<void> Node::open_trail() {
   std::vector<Loop*> loops{&loop_};
   for (const auto& thread : workers_)
     loops.push_back(&thread->thread.loop());
+  if (!config_->ingest.empty()) loops.push_back(&ingest_thread_.loop());
   trail::TrailSettings settings{.folder = folder_->trail(),
                                 .node = config_->node.name,
                                 .version = std::string(version()),
@@ -382,6 +384,36 @@ void Node::make_workers() {
   scope_.spawn(pools_->tend(loop_));
 }
 
+Result<void> Node::open_ingest() {
+  if (config_->ingest.empty()) return {};
+  if (!nats_.endpoint) {
+    return fail(Errc::invalid, "there are ingest rules, and no NATS to read from: set nats.url");
+  }
+  const auto shard = static_cast<std::uint32_t>(workers_.size() + 1);
+  // Nobody else's, and no other run's.
+  const std::string owner =
+      config_->node.name + " " + RequestId::make(loop_.wall_now(), loop_.random()).to_string();
+  MERIDIAN_TRY(ingest_,
+               IngestService::make({.main = loop_,
+                                    .thread = ingest_thread_,
+                                    .config = *config_,
+                                    .metrics = metrics_,
+                                    .blocking = blocking_,
+                                    .nats = nats_,
+                                    .trail = trail_->writer(shard),
+                                    .admin_session = [this] { return server_->admin_options(); },
+                                    .role_session =
+                                        [this](const std::string& role) {
+                                          return server_->role_options(
+                                              role_keys_, role, server_->database());
+                                        },
+                                    .secret = [this] { return facts_.get()->identity_secret; },
+                                    .owner = owner,
+                                    .ack_before_commit = options_.ack_before_commit}));
+  ingest_->start();
+  return {};
+}
+
 Async<Result<void>> Node::open_doors() {
   const ConnectionLimits limits{
       .visits_max = config_->limits.visits_max,
@@ -406,6 +438,7 @@ Async<Result<void>> Node::open_doors() {
                        .pools = *pools_,
                        .engines = std::move(engines),
                        .doors = door_addresses_,
+                       .ingest = ingest_.get(),
                        .reload = [this] { return reload(); }});
   http_door_ = make_http_door(
       {.loop = loop_, .handler = *http_service_, .tls = tls_.get(), .metrics = metrics_});
@@ -531,6 +564,7 @@ Async<> Node::close() {
     stopper->reset();
   }
   if (main_host_) co_await main_host_->drain(std::chrono::milliseconds(100));
+  if (ingest_) co_await ingest_->close();
   co_await scope_.close();
   if (timeline_) co_await timeline_->close();
   if (pools_) pools_->close();
@@ -541,6 +575,7 @@ Async<> Node::close() {
     thread->thread.stop();
     thread->worker.reset();
   }
+  ingest_.reset();
   co_await sealing_.close();
   if (trail_) {
     auto closed = trail_->close("stopped");

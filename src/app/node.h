@@ -7,6 +7,7 @@
 
 #include "app/config/config.h"
 #include "app/http_service.h"
+#include "app/ingest_service.h"
 #include "app/postgres_server.h"
 #include "app/timeline_service.h"
 #include "app/worker.h"
@@ -19,6 +20,7 @@
 #include "gate/trail/trail.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/curl_fetcher.h"
+#include "runtime/loop_thread.h"
 #include "runtime/reclaim.h"
 
 #include <atomic>
@@ -41,6 +43,7 @@ struct NodeOptions {
   // For tests alone: parts of the protocol that are switched off.
   CoherenceMutations mutations{};
   bool commit_wait = true;
+  bool ack_before_commit = false;
 };
 
 class Node {
@@ -69,6 +72,7 @@ class Node {
   Result<void> open_trail();
   Result<void> open_gate();
   Result<void> bind_doors();
+  Result<void> open_ingest();
   void make_workers();
   WorkerShared worker_shared();
   Endpoint advertised(DoorName door) const;
@@ -92,6 +96,7 @@ class Node {
 
   std::vector<std::unique_ptr<WorkerThread>>
       workers_;  // Their loops, before anything that lives on them.
+  LoopThread ingest_thread_;
   std::unique_ptr<trail::Trail> trail_;
 
   // The gate.
@@ -132,6 +137,8 @@ class Node {
   std::string redis_user_ = "default";
   nats::ConnectorOptions nats_;
   InboxClaims inboxes_;
+
+  std::unique_ptr<IngestService> ingest_;
 
   // Doors.
   std::unique_ptr<HttpService> http_service_;

@@ -33,7 +33,9 @@ class BinaryArray {
     has_null_ = true;
     ++count_;
   }
-  void add(const std::optional<std::string_view>& value) { value ? add(*value) : add_null(); }
+  void add_or_null(const std::optional<std::string_view>& value) {
+    value ? add(*value) : add_null();
+  }
   void add(std::int64_t value) {
     put(std::int32_t{8});
     put(value);
