@@ -120,6 +120,7 @@ Async<Result<void>> Node::open() {
   // Who was revoked is known before anybody is let in.
   MERIDIAN_CO_CHECK(co_await timeline_->ready(loop_.after(timeline_timeout)));
   open_outbox();
+  MERIDIAN_CO_CHECK(open_ingest());
   co_return co_await open_doors();
 }
 
@@ -158,6 +159,7 @@ Result<void> Node::open_trail() {
   for (const auto& thread : workers_)
     loops.push_back(&thread->thread.loop());
   if (outbox_thread_) loops.push_back(&outbox_thread_->loop());
+  if (!config_->ingest.empty()) loops.push_back(&ingest_thread_.loop());
   trail::TrailSettings settings{.folder = folder_->trail(),
                                 .node = config_->node.name,
                                 .version = std::string(version()),
@@ -308,7 +310,7 @@ void Node::open_outbox() {
 // Where there is no NATS to stand behind the door, the rest runs.
 Async<Result<void>> Node::open_nats() {
   if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty() &&
-      config_->publish.empty()) {
+      config_->publish.empty() && config_->ingest.empty()) {
     co_return Result<void>();
   }
   if (!config_->nats.stamp_key_file.empty()) {
@@ -441,6 +443,36 @@ void Node::make_workers() {
   scope_.spawn(pools_->tend(loop_));
 }
 
+Result<void> Node::open_ingest() {
+  if (config_->ingest.empty()) return {};
+  if (!nats_there_) {
+    return fail(Errc::invalid, "there are ingest rules, and no NATS to read from: set nats.url");
+  }
+  const auto shard = static_cast<std::uint32_t>(workers_.size() + (outbox_thread_ ? 2 : 1));
+  // Nobody else's, and no other run's.
+  const std::string owner =
+      config_->node.name + " " + RequestId::make(loop_.wall_now(), loop_.random()).to_string();
+  MERIDIAN_TRY(ingest_,
+               IngestService::make({.main = loop_,
+                                    .thread = ingest_thread_,
+                                    .config = *config_,
+                                    .metrics = metrics_,
+                                    .blocking = blocking_,
+                                    .nats = nats_,
+                                    .trail = trail_->writer(shard),
+                                    .admin_session = [this] { return server_->admin_options(); },
+                                    .role_session =
+                                        [this](const std::string& role) {
+                                          return server_->role_options(
+                                              role_keys_, role, server_->database());
+                                        },
+                                    .secret = [this] { return facts_.get()->identity_secret; },
+                                    .owner = owner,
+                                    .ack_before_commit = options_.ack_before_commit}));
+  ingest_->start();
+  return {};
+}
+
 Async<Result<void>> Node::open_doors() {
   const ConnectionLimits limits{
       .visits_max = config_->limits.visits_max,
@@ -466,6 +498,7 @@ Async<Result<void>> Node::open_doors() {
                        .engines = std::move(engines),
                        .outbox = outbox_.get(),
                        .doors = door_addresses_,
+                       .ingest = ingest_.get(),
                        .reload = [this] { return reload(); }});
   http_door_ = make_http_door(
       {.loop = loop_, .handler = *http_service_, .tls = tls_.get(), .metrics = metrics_});
@@ -597,6 +630,7 @@ Async<> Node::close() {
     stopper->reset();
   }
   if (main_host_) co_await main_host_->drain(std::chrono::milliseconds(100));
+  if (ingest_) co_await ingest_->close();
   co_await scope_.close();
   if (outbox_) co_await outbox_->close(loop_);
   if (timeline_) co_await timeline_->close();
@@ -608,6 +642,7 @@ Async<> Node::close() {
     thread->thread.stop();
     thread->worker.reset();
   }
+  ingest_.reset();
   co_await sealing_.close();
   if (trail_) {
     auto closed = trail_->close("stopped");

@@ -5,6 +5,7 @@
 #include "app/config/units.h"
 #include "app/config/url.h"
 #include "base/escape.h"
+#include "streams/rule.h"
 
 #include <algorithm>
 #include <string>
@@ -41,6 +42,7 @@ class Checker {
     check_roles();
     check_views();
     check_publish();
+    check_ingest();
     check_cache();
   }
 
@@ -274,6 +276,39 @@ class Checker {
       wrong(path + ".query",
             "does not use {" + std::string(name) + "} of the key " + quote(view.key) +
                 ", so many keys would have one value");
+    }
+  }
+
+  void check_ingest() {
+    for (const auto& [name, rule] : config_.ingest) {
+      const std::string path = path_of_key("ingest", name);
+      if (!rule.role.empty() && !config_.roles.contains(rule.role)) {
+        const std::vector<std::string_view> known = names_of(config_.roles);
+        wrong(path + ".role",
+              quote(rule.role) + " is not among the roles" +
+                  (known.empty() ? "; there are none, so add it under roles:"
+                                 : " (" + list_words(known, " and ") + ")") +
+                  did_you_mean(rule.role, known));
+      }
+      for (const std::string& role : rule.require.roles) {
+        if (config_.roles.contains(role)) continue;
+        const std::vector<std::string_view> known = names_of(config_.roles);
+        wrong(path + ".require.roles",
+              quote(role) + " is not among the roles (" + list_words(known, " and ") + ")" +
+                  did_you_mean(role, known));
+      }
+      if (rule.sql.empty()) continue;  // Said already.
+      auto compiled = Rule::compile({.name = name,
+                                     .subject = {},
+                                     .stream = {},
+                                     .role = {},
+                                     .sql = rule.sql,
+                                     .key = rule.key});
+      if (!compiled) wrong(path, compiled.error().detail());
+      if (rule.rollback.empty()) continue;
+      auto rollback = Rule::compile(
+          {.name = name, .subject = {}, .stream = {}, .role = {}, .sql = rule.rollback});
+      if (!rollback) wrong(path + ".rollback", rollback.error().detail());
     }
   }
 
