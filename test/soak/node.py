@@ -13,8 +13,10 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MERIDIAN = ROOT / "build/release/src/meridian"
-CHECKER = ROOT / "build/release/test/coherence_checker"
+# script/soak --preset sets it.
+PRESET = os.environ.get("MERIDIAN_SOAK_PRESET", "release")
+MERIDIAN = ROOT / "build" / PRESET / "src/meridian"
+TESTS = ROOT / "build" / PRESET / "test"
 SHOP = ROOT / "examples/shop"
 PSQL_TIMEOUT = 120
 
@@ -24,7 +26,7 @@ class SoakError(Exception):
 
 
 def build(*targets):
-    subprocess.run([str(ROOT / "script/build"), "release", *targets], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([str(ROOT / "script/build"), PRESET, *targets], check=True, stdout=subprocess.DEVNULL)
 
 
 def free_port(taken):
@@ -61,6 +63,10 @@ class Node:
                                f"  unauthenticated_per_address: 2000\n{settings}{shop}")
         self.environment = dict(os.environ, MERIDIAN_DATA=str(self.data), MERIDIAN_CONFIG=str(self.config),
                                 PSQLRC="/dev/null", PGCONNECT_TIMEOUT="10")
+        # What a sanitizer has to say of any life of the node.
+        for name in ("ASAN", "UBSAN", "LSAN", "TSAN"):
+            before = os.environ.get(f"{name}_OPTIONS")
+            self.environment[f"{name}_OPTIONS"] = (before + ":" if before else "") + f"log_path={self.home}/sanitizer"
         postgres = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))
         if postgres:
             self.environment["PATH"] = f"{MERIDIAN.parent}:{postgres[-1]}:{self.environment['PATH']}"
@@ -194,6 +200,9 @@ class Node:
                 raise SoakError("the node did not stop within 60 s of SIGTERM") from None
         self.end_servers()
         self.log.close()
+        reports = [report.read_text(errors="replace") for report in self.home.glob("sanitizer.*")]
+        if any(reports):
+            raise SoakError(f"{len(reports)} reports of a sanitizer in {self.home}, the first:\n{reports[0][:6000]}")
         if not keep and not os.environ.get("MERIDIAN_SOAK_KEEP"):
             shutil.rmtree(self.home, ignore_errors=True)
 

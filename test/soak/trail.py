@@ -11,10 +11,10 @@ import subprocess
 import threading
 import time
 
-from node import ROOT, Node, SoakError
+from node import TESTS, Node, SoakError
 from wire import Closed, Postgres, Redis, Refused, tag
 
-CRASH = ROOT / "build/release/test/trail_crash"
+CRASH = TESTS / "trail_crash"
 
 
 class Load:
