@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # script/soak --preset sets it.
@@ -154,11 +155,12 @@ class Node:
             return False
         return True
 
-    def kill_redis(self):
+    def kill_engine(self, name):
+        """Redis or NATS. False when it does not run now."""
         killed = False
         for pid in self.children():
             try:
-                if b"redis" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                if name.encode() in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
                     killed = True
             except (FileNotFoundError, ProcessLookupError):
@@ -227,6 +229,12 @@ class Node:
             except ProcessLookupError:
                 pass
         return found
+
+    def metric(self, name):
+        """The sum over all labels."""
+        with urllib.request.urlopen(f"http://{self.address('http')}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith((name + " ", name + "{")))
 
     def process_numbers(self):
         """Memory of its own in KiB, and open descriptors. Pages of the trail's files are the kernel's to keep or to drop."""

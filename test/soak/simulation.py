@@ -60,7 +60,7 @@ def run(options, say):
                 found = counts(result.stdout)
                 if not found:
                     raise SoakError(f"{name} printed no sum: {result.stdout[-500:]}")
-                sums += found
+                sums.update(found)
                 done += count
                 if time.monotonic() - said > 30:
                     said = time.monotonic()
