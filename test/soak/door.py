@@ -21,7 +21,7 @@ class Crowd:
         self.stop = False
         self.findings = []
         self.counts = {}
-        self.refusals = 0
+        self.refused = {}  # By kind of visit: how often, and how the last one.
         self.lock = threading.Lock()
         self.tokens = {}
 
@@ -44,11 +44,18 @@ class Crowd:
                 if isinstance(error, TimeoutError):
                     self.find(f"{visit.__name__}: no answer in 30 s")
                 with self.lock:
-                    self.refusals += 1
+                    self.refused[visit.__name__] = (self.refused.get(visit.__name__, (0, ""))[0] + 1, str(error))
             except AssertionError as error:
                 self.find(f"{visit.__name__}: {error}")
             with self.lock:
                 self.counts[visit.__name__] = self.counts.get(visit.__name__, 0) + 1
+
+    def find_never_served(self):
+        """Servers die, so some visits are refused. A kind that mostly is has proven nothing."""
+        for name in (visit.__name__ for visit in SERVED):
+            count, last = self.refused.get(name, (0, ""))
+            if count > self.counts.get(name, 0) / 2:
+                self.find(f"{name}: {count} of {self.counts[name]} visits were refused, the last: {last}")
 
     def postgres(self):
         return Postgres(self.node.ports["postgres"], "checkout", self.tokens["checkout"])
@@ -277,6 +284,8 @@ def fail_in_transaction(crowd, source):
             same(refused.code, "25P02")
 
 
+# What a good client may ask for: it is answered, unless a server died just then.
+SERVED = (ask_well, leave_state, keep_keys, read_views, hear_oneself, overhear, cancel, flood, fail_in_transaction)
 VISITS = (ask_well, ask_well, leave_state, keep_keys, keep_keys, read_views, hear_oneself, hear_oneself, overhear, log_in_wrongly, cancel, cancel_another, vanish, vanish, vanish_early,
           stall, stall_while_answered, flood, flood_garbage, fail_in_transaction)
 
@@ -328,6 +337,7 @@ def run(options, say):
         crowd, killed = gather(node, options.seed, options.clients * 8, options.seconds, say, faults=True)
         after = settle(node, before)
         say(f"after:  {after}")
+        crowd.find_never_served()
         findings = list(crowd.findings)
         if not node.is_up():
             findings.append(f"the node died:\n{node.last_log()}")
@@ -341,7 +351,7 @@ def run(options, say):
         if after["backends"] > after["pooled"]:
             findings.append(f"PostgreSQL has {after['backends']} backends, of which the pools know {after['pooled']}")
     visits = sum(crowd.counts.values())
-    report = {"visits": crowd.counts, "refused": crowd.refusals, "killed": killed, "before": before, "after": after}
+    report = {"visits": crowd.counts, "refused": crowd.refused, "killed": killed, "before": before, "after": after}
     return report, findings, f"{visits:,} visits, {len(findings)} findings"
 
 
@@ -355,7 +365,7 @@ def settle(node, before):
             last = numbers(node)
         except (SoakError, FileNotFoundError) as error:
             last, why = None, error
-        if last and last["busy"] == 0 and (before is None or last["descriptors"] <= before["descriptors"] + DESCRIPTORS_SLACK) and \
+        if last and last["busy"] == last["in_use"] == 0 and (before is None or last["descriptors"] <= before["descriptors"] + DESCRIPTORS_SLACK) and \
                 time.monotonic() > end - SETTLE_SECONDS + 6:
             return last
         if time.monotonic() > end:
