@@ -53,6 +53,7 @@ TEST(Print, OddTextsReadBackAsTheSame) {
   config.roles["true"].bind.push_back({.issuer = "meridian",
                                        .subject = "tab\xc2\xa0or \xe2\x80\xa8 line",
                                        .claims = {{"null", "null"}, {"a.b", ""}, {"~", "~"}},
+                                       .certificate = "cn:~: {y}",
                                        .review_by = {},
                                        .on_overdue = OnOverdue::warn});
   config.roles["true"].bind[0].claims["a.b"] = "- x: {y}";

@@ -91,7 +91,7 @@ class Node:
         self.process = self.spawn(*arguments, command=command, preexec=preexec)
         self.doors = {}
         for line in self.process.stdout:
-            found = re.match(r"  (postgres|redis|http) +(\S+):(\d+)$", line)
+            found = re.match(r"  (postgres|redis|http|nats) +(\S+):(\d+)$", line)
             if found:
                 self.doors[found[1]] = (found[2], int(found[3]))
             if line.startswith("Stop:"):
