@@ -88,11 +88,15 @@ def print_table(rows):
             for i, (text, width) in enumerate(zip(line, widths))
         ]
         print("  ".join(parts).rstrip())
-    missed = [(row.measure, measures.cause(row)) for row in rows if row.held is False]
+    missed = {}
+    for row in rows:
+        if row.held is False:
+            missed.setdefault(measures.cause(row), []).append(row.measure)
     if missed:
         print("\nWhy what was missed was missed:")
-    for measure, why in missed:
-        print(textwrap.fill(f"{measure}: {why}.", 120, initial_indent="  ", subsequent_indent="    "))
+    for why, names in missed.items():
+        print(textwrap.fill("; ".join(names), 120, initial_indent="  ", subsequent_indent="  "))
+        print(textwrap.fill(why + ".", 120, initial_indent="    ", subsequent_indent="    "))
 
 
 def groups(setting, folder):
