@@ -69,7 +69,11 @@ class Relay final : public VisitControl {
   Step checked(Result<void> result);
   Result<StatementStart> begin_statement(StatementShape& shape, std::size_t size, bool extended);
   StatementClassifier::Classified classify(std::string_view sql);
-  void stamp(StatementShape& shape, RequestId given);
+  // A simple query destroys the statement and the portal without a name; with `keep_unnamed` they
+  // stay.
+  void stamp(StatementShape& shape, RequestId given, bool keep_unnamed = false);
+  bool holds_unnamed_portal() const noexcept;
+  bool too_far_ahead() const noexcept;
   void forward(std::string_view bytes) { shared_.write_buffer += bytes; }
   bool sent_to_backend();
   Async<bool> send_to_backend();
@@ -107,6 +111,7 @@ class Relay final : public VisitControl {
   void say(const Error& error);
   void say(std::string_view sqlstate, std::string_view message);
   Async<> say_farewell();
+  Async<> hear_out();
   std::string setup_statement();
   std::string identity_proof() const;
   void cancel_requested();
@@ -133,6 +138,9 @@ class Relay final : public VisitControl {
   std::string farewell_;  // The last message to the client, if there is one.
   std::string notice_;    // To be put between two messages.
 
+  // More than a server keeps back, and so far below the bound that what is read at once fits in.
+  static constexpr std::size_t expected_count_max = Conversation::expected_max / 8;
+
   std::size_t requests_owed_ = 0;  // Of the client, each ended by a ReadyForQuery.
   Time active_at_;  // When the client last asked for something or got the last of an answer.
   bool listens_ = false;
@@ -144,6 +152,7 @@ class Relay final : public VisitControl {
   bool unflushed_ = false;    // The session may commit without waiting for the disk.
   bool leave_at_rest_ = false;
   bool passing_on_ = false;       // An answer is on its way to the client, or held for the cache.
+  bool still_sending_ = false;    // The client is in the middle of a message that is refused.
   bool cancel_sent_ = false;      // For the statement that is running.
   bool server_ended_ = false;     // It has told the client why.
   bool lost_ = false;             // The backend is gone, or not to be believed any more.

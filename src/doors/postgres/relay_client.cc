@@ -29,7 +29,7 @@ constexpr std::size_t forward_bytes_max = 256 * 1024;
 
 Async<> Relay::read_client() {
   for (;;) {
-    while (requests_owed_ > shared_.parts.limits.pipelined_max) {
+    while (too_far_ahead()) {
       if (co_await answered_.wait() != Wake::ready) co_return;
     }
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
@@ -63,6 +63,13 @@ Async<> Relay::read_client() {
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
     if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
   }
+}
+
+// Beyond it the client is not read. The answers come all the same: without a Sync a server keeps no
+// more than its buffer of 8 KiB back.
+bool Relay::too_far_ahead() const noexcept {
+  return requests_owed_ > shared_.parts.limits.pipelined_max ||
+         conversation_.expected_count() > expected_count_max;
 }
 
 // While an answer is owed the next look comes after a whole timeout.
@@ -125,10 +132,13 @@ Relay::Step Relay::take_message(std::string_view& input) {
   }
   const Frame frame = framer.next(input);
   if (frame.size > shared_.parts.limits.request_bytes_max) {
-    return checked(fail(Errc::exhausted,
-                        "a message of " + std::to_string(frame.size) +
+    const std::string why = "a message of " + std::to_string(frame.size) +
                             " bytes exceeds request_bytes_max=" +
-                            std::to_string(shared_.parts.limits.request_bytes_max)));
+                            std::to_string(shared_.parts.limits.request_bytes_max);
+    say("54000", why);  // program_limit_exceeded
+    visit_.note_end(why);
+    still_sending_ = true;
+    return Step::leave;
   }
   switch (frame.status) {
     case Frame::Status::refused:
@@ -287,13 +297,19 @@ Relay::Step Relay::on_opaque_query(std::size_t size) {
 Relay::Step Relay::on_parse(std::string_view statement, std::string_view sql) {
   const auto classified = sql.data() ? classify(sql) : shared_.classifier.opaque();
   if (auto allowed = check_statement(*classified.shape); !allowed) return checked(allowed);
-  stamp(*classified.shape, classified.request);
-  names_.prepare(statement, classified.shape);
+  stamp(*classified.shape,
+        classified.request,
+        (names_.has_unnamed_statement() && !statement.empty()) || holds_unnamed_portal());
+  names_.prepare(statement, {.shape = classified.shape, .request = classified.request});
   return checked(conversation_.parse());
 }
 
 Relay::Step Relay::on_bind(std::string_view portal, std::string_view statement) {
-  if (const auto& shape = names_.statement(statement)) stamp(*shape, {});
+  if (const auto& prepared = names_.statement(statement); prepared.shape) {
+    stamp(*prepared.shape,
+          prepared.request,
+          names_.has_unnamed_statement() || (!portal.empty() && holds_unnamed_portal()));
+  }
   names_.bind(portal, statement);
   return checked(conversation_.bind());
 }
@@ -342,7 +358,7 @@ Result<StatementStart> Relay::begin_statement(StatementShape& shape,
 // Each transaction that may write has a request id of its own, set in front of its first statement;
 // it travels with that and costs no round trip. Where messages are under way already the
 // transaction keeps the one of before.
-void Relay::stamp(StatementShape& shape, RequestId given) {
+void Relay::stamp(StatementShape& shape, RequestId given, bool keep_unnamed) {
   if (!conversation_.at_rest() || conversation_.status() == postgres::TransactionStatus::failed)
     return;
   if (!given.nil()) {
@@ -353,10 +369,29 @@ void Relay::stamp(StatementShape& shape, RequestId given) {
     request_ = RequestId::make(shared_.parts.loop.wall_now(), shared_.parts.loop.random());
   }
   stamped_ = true;
-  postgres::append_query(shared_.write_buffer,
-                         "SET meridian.request_id = '" + request_.to_string() + "'");
-  conversation_.injected_query();
+  std::string& out = shared_.write_buffer;
+  const std::string sql = "SET meridian.request_id = '" + request_.to_string() + "'";
+  if (!keep_unnamed) {
+    postgres::append_query(out, sql);
+    conversation_.injected_query();
+  } else {
+    // A name that is the client's by no chance.
+    const std::string name = "meridian:" + request_.to_string();
+    postgres::append_parse(out, name, sql);
+    postgres::append_bind(out, name, name, {});
+    postgres::append_execute(out, name);
+    postgres::append_close(out, postgres::Target::portal, name);
+    postgres::append_close(out, postgres::Target::statement, name);
+    postgres::append_sync(out);
+    conversation_.injected_batch();
+  }
   shared_.stamped.add();
+}
+
+// A portal lives as long as its transaction.
+bool Relay::holds_unnamed_portal() const noexcept {
+  return names_.has_unnamed_portal() &&
+         conversation_.status() == postgres::TransactionStatus::in_transaction;
 }
 
 // Ends the visit on an error of the client's, or of the trail.

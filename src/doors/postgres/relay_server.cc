@@ -42,6 +42,7 @@ Async<> Relay::read_backend() {
       violation(passed.error());
       co_return;
     }
+    answered_.notify_all();
     if (!passed_at_once(input, *passed) && !co_await deliver(std::move(*passed))) co_return;
     passing_on_ = false;
     if (leave_at_rest_ && idle_at_rest()) leave_when_at_rest();
@@ -159,7 +160,6 @@ Result<void> Relay::note_answer(BackendType type,
     active_at_ = shared_.parts.loop.batch_time();
     if (verdict.ready && requests_owed_ > 0) --requests_owed_;
     if (conversation_.at_rest()) requests_owed_ = 0;
-    answered_.notify_all();
     return {};
   }
   if (type == BackendType::parameter_status) {
