@@ -23,7 +23,7 @@ class Client:
     programs: tuple = ()  # On the PATH; openssl is always needed.
     npm: tuple = ()
     python: tuple = ()
-    node_least: tuple = ()  # The oldest Node.js that it runs on.
+    prisma: bool = False
     go: str = ""  # A folder of go/.
     rust: str = ""  # A file of rust/tests, without its ending.
     java: str = ""  # A class of java/.
@@ -35,6 +35,10 @@ CLIENTS = {
     "libpq": Client(),
     "psycopg": Client(python=("psycopg", "psycopg_binary")),
     "node_postgres": Client(programs=("node",), npm=("pg", "pg-copy-streams")),
+    "postgres_js": Client(programs=("node",), npm=("postgres",)),
+    "prisma": Client(programs=("node",), prisma=True),
+    "asyncpg": Client(python=("asyncpg",)),
+    "sqlalchemy": Client(python=("sqlalchemy", "asyncpg", "psycopg")),
     "pgx": Client(go="pgx"),
     "lib_pq": Client(go="lib_pq"),
     "gorm": Client(go="gorm"),
@@ -55,18 +59,13 @@ def absence(packages, kind):
     return told.read_text() if told.exists() else f"script/clients {kind} has not been run"
 
 
-def node_version():
-    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
-    return tuple(int(part) for part in said.strip().lstrip("v").split(".") if part.isdigit())
-
-
 def missing(client, packages):
     """What keeps the tests from running, in words."""
     lacks = [f"{program} is not here" for program in ("openssl", *client.programs) if shutil.which(program) is None]
-    if client.node_least and not lacks and node_version() < client.node_least:
-        lacks.append("Node.js is older than " + ".".join(map(str, client.node_least)))
     if any(not (packages / "node_modules" / name).is_dir() for name in client.npm):
         lacks.append(absence(packages, "npm"))
+    if client.prisma and not (packages / "prisma/made").is_dir():
+        lacks.append(absence(packages, "prisma"))
     libraries = list((packages / "venv/lib").glob("python3*/site-packages"))
     if any(not any((library / name).is_dir() for library in libraries) for name in client.python):
         lacks.append(absence(packages, "python"))
