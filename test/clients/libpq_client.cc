@@ -308,7 +308,10 @@ TEST_F(LibpqTest, ALargerRequestThanIsAllowedIsRefused) {
       PQexecParams(
           connection.get(), "SELECT length($1::text)", 1, nullptr, &sent, nullptr, nullptr, 0),
       PQclear);
-  EXPECT_EQ(state_of(refused), "54000") << PQerrorMessage(connection.get());
+  // The reason, not only that the server has gone.
+  EXPECT_NE(std::string_view(PQerrorMessage(connection.get())).find("request_bytes_max"),
+            std::string_view::npos)
+      << PQerrorMessage(connection.get());
   const Connection other = connect();
   EXPECT_EQ(value_of(run(other, "SELECT 1")), "1");
 }

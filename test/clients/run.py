@@ -2,6 +2,7 @@
 """Runs the tests of one client, or says why they cannot run here and exits with 77.
 
     run.py --name NAME --program MERIDIAN --packages FOLDER [--client PROGRAM]
+    run.py --list-built        # the clients that script/clients builds, or that bring very much
 """
 
 import argparse
@@ -27,6 +28,10 @@ class Client:
     go: str = ""  # A folder of go/.
     rust: str = ""  # A file of rust/tests, without its ending.
     java: str = ""  # A class of java/.
+
+    @property
+    def built(self):
+        return bool(self.prisma or self.go or self.rust or self.java)
 
 
 CLIENTS = {
@@ -97,11 +102,17 @@ def command(name, client, packages):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--name", choices=sorted(CLIENTS), required=True)
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--packages", type=pathlib.Path, required=True)
+    parser.add_argument("--list-built", action="store_true")
+    parser.add_argument("--name", choices=sorted(CLIENTS))
+    parser.add_argument("--program")
+    parser.add_argument("--packages", type=pathlib.Path)
     parser.add_argument("--client", default="")
     options = parser.parse_args()
+    if options.list_built:
+        print("\n".join(name for name, client in CLIENTS.items() if client.built))
+        return 0
+    if not (options.name and options.program and options.packages):
+        parser.error("--name, --program and --packages belong together")
     client = CLIENTS[options.name]
     lacks = missing(client, options.packages)
     if lacks:
