@@ -3,6 +3,7 @@
 #include "doors/postgres/complaints.h"
 #include "doors/postgres/relay.h"
 #include "runtime/log.h"
+#include "wire/postgres/backend_writer.h"
 
 #include <algorithm>
 #include <chrono>
@@ -131,6 +132,18 @@ Result<Relay::Passed> Relay::pass(std::string_view input) {
     MERIDIAN_CHECK(note_answer(frame.backend(), body, verdict));
     if (!verdict.forward) {
       copy();
+    } else if (frame.backend() == BackendType::parameter_status &&
+               conversation_.answering_injected()) {
+      // Put back by us, under the name that has the visit's mark.
+      copy();
+      const auto status = postgres::parse_parameter_status(body);
+      const bool marked = status && status->name == "application_name";
+      if (marked) {
+        postgres::append_parameter_status(
+            passed.text, "application_name", settings_.application_name);
+      } else {
+        passed.text += message;
+      }
     } else {
       if (verdict.may_acknowledge && !passed.hold_from) {
         copy();
