@@ -171,7 +171,8 @@ Result<void> Node::open_gate() {
     }
   }
   gate_config_ = to_gate_config(*config_, issuer_url, (folder_->keys() / "issuer").native());
-  fetcher_ = std::make_unique<CurlFetcher>(blocking_);
+  fetching_ = std::make_unique<BlockingPool>(std::max<std::size_t>(1, gate_config_.issuers.size()));
+  fetcher_ = std::make_unique<CurlFetcher>(*fetching_);
   MERIDIAN_TRY(
       issuers_,
       Issuers::make(loop_, *fetcher_, metrics_, gate_config_.issuers, gate_config_.key_fetch));

@@ -96,6 +96,7 @@ class Node {
 
   // The gate.
   GateConfig gate_config_;
+  std::unique_ptr<BlockingPool> fetching_;  // One thread for each issuer: none waits for another.
   std::unique_ptr<Fetcher> fetcher_;
   std::unique_ptr<Issuers> issuers_;
   std::unique_ptr<OwnIssuer> own_issuer_;
