@@ -301,8 +301,8 @@ class IdentityTest(unittest.TestCase):
             self.asked(name)
             self.mode(name, name)
         self.at_once(LIES, lambda name: self.check_lie(name, before[name], after[name]))
-        # What never ends was not read to its end.
-        self.assertLess(self.memory() - memory, 64 * 1024)
+        # What never ends was not kept for as long as it came. A sanitizer keeps freed memory for a while.
+        self.assertLess(self.memory() - memory, 256 * 1024)
         log = self.node.log.read_text()
         for name in LIES:
             with self.subTest(name):
