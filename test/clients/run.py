@@ -36,7 +36,10 @@ CLIENTS = {
     "psycopg": Client(python=("psycopg", "psycopg_binary")),
     "node_postgres": Client(programs=("node",), npm=("pg", "pg-copy-streams")),
     "pgx": Client(go="pgx"),
+    "lib_pq": Client(go="lib_pq"),
+    "gorm": Client(go="gorm"),
     "tokio_postgres": Client(rust="tokio_postgres"),
+    "sqlx": Client(rust="sqlx"),
     "pgjdbc": Client(java="PgjdbcTest"),
     "redis_cli": Client(programs=("redis-cli",)),
     "redis_benchmark": Client(programs=("redis-benchmark",)),
@@ -89,7 +92,7 @@ def command(name, client, packages):
     elif client.rust:
         test = [packages / "rust" / client.rust, "--test-threads", "4"]
     elif client.java:
-        test = ["java", "-jar", next((packages / "java/lib").glob("junit-platform-console-standalone-*.jar")), "execute",
+        test = ["java", "-Xmx2g", "-jar", next((packages / "java/lib").glob("junit-platform-console-standalone-*.jar")), "execute",
                 "--class-path", f"{packages}/java/classes:{':'.join(map(str, (packages / 'java/lib').glob('*.jar')))}",
                 "--select-class", client.java, "--details", "tree", "--disable-banner", "--disable-ansi-colors",
                 "--fail-if-no-tests"]
