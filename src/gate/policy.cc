@@ -70,6 +70,16 @@ std::shared_ptr<const Role> Policy::find(std::string_view name) const noexcept {
   return found == roles_.end() ? nullptr : *found;
 }
 
+std::string Policy::roles_of(const Credentials& shown, WallTime now) const {
+  std::string names;
+  for (const auto& role : roles_) {
+    if (!find_binding(*role, shown, now)) continue;
+    if (names.size() > explanation_size_max) return names + ", ...";
+    names += (names.empty() ? "" : ", ") + role->name;
+  }
+  return names;
+}
+
 Result<Policy::Bound> Policy::bind(const Credentials& shown,
                                    std::string_view wanted_role,
                                    WallTime now) const {
@@ -97,11 +107,18 @@ Result<Policy::Bound> Policy::bind(const Credentials& shown,
       wanted_role.empty()
           ? fmt::format("no role is bound to {}", who)
           : fmt::format("the role {} is not bound to {}", quote(wanted_role, 64), who);
+  if (!wanted_role.empty()) {
+    if (!find(wanted_role)) text += "; there is no such role";
+    // A client that is not told a user may send the name of the system's.
+    const std::string own = roles_of(shown, now);
+    if (!own.empty()) {
+      text += "; the user name is taken for the wanted role, and this token has: " + own;
+    }
+  }
   for (const auto& role : roles_) {
     if (!wanted_role.empty() && role->name != wanted_role) continue;
     if (text.size() <= explanation_size_max) explain(text, *role, shown);
   }
-  if (!wanted_role.empty() && !find(wanted_role)) text += "; there is no such role";
   if (text.size() > explanation_size_max) text = text.substr(0, explanation_size_max) + "...";
   return fail(Errc::denied, std::move(text));
 }

@@ -206,12 +206,17 @@ TEST_F(PolicyTest, TheWantedRoleIsPickedAmongThoseThatMatch) {
   EXPECT_EQ((*policy)->bind(token, "writer", now)->role->name, "writer");
   EXPECT_EQ((*policy)->bind(token, "", now).error().detail(),
             "issuer k8s, subject \"a\" has the roles reader, writer; name one of them as the user");
+  EXPECT_EQ((*policy)->bind(token, "admin", now).error().detail(),
+            "the role \"admin\" is not bound to issuer k8s, subject \"a\"; the user name is taken "
+            "for the "
+            "wanted role, and this token has: reader, writer; role \"admin\": binding 1 wants "
+            "issuer corp");
   EXPECT_EQ(
-      (*policy)->bind(token, "admin", now).error().detail(),
-      "the role \"admin\" is not bound to issuer k8s, subject \"a\"; role \"admin\": binding 1 "
-      "wants issuer corp");
-  EXPECT_EQ((*policy)->bind(token, "root", now).error().detail(),
-            "the role \"root\" is not bound to issuer k8s, subject \"a\"; there is no such role");
+      (*policy)->bind(token, "root", now).error().detail(),
+      "the role \"root\" is not bound to issuer k8s, subject \"a\"; there is no such role; the "
+      "user name is taken for the wanted role, and this token has: reader, writer");
+  EXPECT_EQ((*policy)->bind(token_of("k8s", "b"), "root", now).error().detail(),
+            "the role \"root\" is not bound to issuer k8s, subject \"b\"; there is no such role");
   // One match needs no name, and another name is not overlooked.
   EXPECT_EQ((*policy)->bind(token_of("corp", "a"), "", now)->role->name, "admin");
   EXPECT_FALSE((*policy)->bind(token_of("corp", "a"), "reader", now));
