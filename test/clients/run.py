@@ -27,6 +27,8 @@ class Client:
     go: str = ""  # A folder of go/.
     rust: str = ""  # A file of rust/tests, without its ending.
     java: str = ""  # A class of java/.
+    tool: str = ""  # A kind of script/clients, whose program has the same name.
+    built: str = ""  # A program of this build, given as --client; not there without its library.
 
 
 CLIENTS = {
@@ -44,6 +46,10 @@ CLIENTS = {
     "redis_benchmark": Client(programs=("redis-benchmark",)),
     "redis_py": Client(python=("redis", "psycopg")),
     "ioredis": Client(programs=("node",), npm=("ioredis", "pg")),
+    "nats_go": Client(programs=("nats-server",), go="nats_go"),
+    "nats_py": Client(programs=("nats-server",), python=("nats",)),
+    "nats_c": Client(programs=("nats-server",), built="nats_c_client"),
+    "natscli": Client(programs=("nats-server",), tool="natscli"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
 }
 
@@ -75,6 +81,8 @@ def missing(client, packages):
         lacks.append(absence(packages, "rust"))
     if client.java and not (packages / "java/classes" / f"{client.java}.class").exists():
         lacks.append(absence(packages, "java"))
+    if client.tool and not (packages / client.tool / client.tool).exists():
+        lacks.append(absence(packages, client.tool))
     return lacks
 
 
@@ -104,6 +112,8 @@ def main():
     options = parser.parse_args()
     client = CLIENTS[options.name]
     lacks = missing(client, options.packages)
+    if client.built and not options.client:
+        lacks.append(f"{client.built} was not built: its library is not here")
     if lacks:
         print(f"SKIPPED clients/{options.name}: {'; '.join(lacks)}")
         return SKIPPED
