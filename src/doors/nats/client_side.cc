@@ -51,8 +51,9 @@ Async<> NatsVisit::read_client() {
 // connection lives is no use of it.
 Deadline NatsVisit::idle_deadline() const {
   const Duration timeout = shared_.parts.limits.idle_timeout;
-  if (timeout == Duration::zero() || !subscriptions_.empty() || owed_count_ > 0)
-    return Deadline::never();
+  if (timeout == Duration::zero()) return Deadline::never();
+  // Looked at again then, since that it waits no more wakes nobody.
+  if (!subscriptions_.empty() || owed_count_ > 0) return shared_.parts.loop.after(timeout);
   return Deadline::at(active_at_ + timeout);
 }
 

@@ -372,7 +372,7 @@ def outlived(meridian, root):
 
 def main():
     meridian = pathlib.Path(sys.argv[1]).resolve()
-    if not (HERE / "node_modules").exists():
+    if not (HERE / "node_modules/nats.ws").exists():
         subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True)
     root = pathlib.Path(tempfile.mkdtemp(prefix="meridian-nats-"))
     os.chmod(root, 0o711)
@@ -412,6 +412,12 @@ def main():
                               env={**os.environ, "NODE_EXTRA_CA_CERTS": str(root / "server.pem")})
         print(done.stdout, end="")
         check("nats.js", done.returncode == 0, done.stderr[-1000:])
+
+        done = subprocess.run(["node", HERE / "nats_ws.js", str(port_of("nats_websocket")), token],
+                              capture_output=True, text=True, timeout=120,
+                              env={**os.environ, "NODE_EXTRA_CA_CERTS": str(root / "server.pem")})
+        print(done.stdout, end="")
+        check("nats.js over WebSocket", done.returncode == 0, done.stderr[-1000:])
 
         compare(port, direct_port, token)
         before_login(port, direct_port)
