@@ -234,12 +234,12 @@ TEST_P(VisitRegistryTest, AChangedPolicyIsAskedForTheVisitsOwnDoor) {
   start();
   VisitCounts counts(metrics_);
   const std::string issuers[]{"corp"};
-  const RoleConfig role{
+  RoleConfig role{
       .name = "checkout",
       .bindings = {{.issuer = "corp", .subject = "alice", .claims = {}, .review_by = {}}},
       .postgres = {},
-      .redis = {},
-      .nats = NatsConfig{.publish = {"orders.>"}}};
+      .redis = {}};
+  role.nats.emplace().publish = {"orders.>"};
   Heard nats(loop_);
   Heard redis(loop_);
   Heard postgres(loop_);
