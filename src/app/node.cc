@@ -86,6 +86,7 @@ Async<Result<void>> Node::open() {
     workers_.push_back(std::make_unique<WorkerThread>());
     reclaimer_.observe_loop(workers_.back()->thread.loop());
   }
+  if (!config_->publish.empty()) outbox_thread_ = std::make_unique<LoopThread>();
   MERIDIAN_CO_CHECK(open_trail());
   MERIDIAN_CO_CHECK(open_gate());
   MERIDIAN_CO_CHECK(co_await open_engines());
@@ -118,6 +119,8 @@ Async<Result<void>> Node::open() {
   timeline_->start();
   // Who was revoked is known before anybody is let in.
   MERIDIAN_CO_CHECK(co_await timeline_->ready(loop_.after(timeline_timeout)));
+  open_outbox();
+  MERIDIAN_CO_CHECK(open_ingest());
   co_return co_await open_doors();
 }
 
@@ -155,6 +158,8 @@ Result<void> Node::open_trail() {
   std::vector<Loop*> loops{&loop_};
   for (const auto& thread : workers_)
     loops.push_back(&thread->thread.loop());
+  if (outbox_thread_) loops.push_back(&outbox_thread_->loop());
+  if (!config_->ingest.empty()) loops.push_back(&ingest_thread_.loop());
   trail::TrailSettings settings{.folder = folder_->trail(),
                                 .node = config_->node.name,
                                 .version = std::string(version()),
@@ -181,7 +186,8 @@ Result<void> Node::open_gate() {
     }
   }
   gate_config_ = to_gate_config(*config_, issuer_url, (folder_->keys() / "issuer").native());
-  fetcher_ = std::make_unique<CurlFetcher>(blocking_);
+  fetching_ = std::make_unique<BlockingPool>(std::max<std::size_t>(1, gate_config_.issuers.size()));
+  fetcher_ = std::make_unique<CurlFetcher>(*fetching_);
   MERIDIAN_TRY(
       issuers_,
       Issuers::make(loop_, *fetcher_, metrics_, gate_config_.issuers, gate_config_.key_fetch));
@@ -282,9 +288,29 @@ Async<Result<void>> Node::open_engines() {
   co_return Result<void>();
 }
 
+void Node::open_outbox() {
+  if (!outbox_thread_) return;
+  if (!nats_there_) {
+    log_error("outbox", "there is no NATS, so rows wait in the table until there is one");
+    return;
+  }
+  outbox_ = std::make_unique<OutboxService>(
+      *outbox_thread_,
+      OutboxServiceParts{.admin_session = [this] { return server_->admin_options(); },
+                         .nats = nats_,
+                         .blocking = blocking_,
+                         .trail = trail_->writer(workers_.size() + 1),
+                         .metrics = metrics_,
+                         .node = config_->node.name,
+                         .config = config_->outbox,
+                         .subjects = outbox_subjects(*config_)});
+  outbox_->start();
+}
+
 // Where there is no NATS to stand behind the door, the rest runs.
 Async<Result<void>> Node::open_nats() {
-  if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty()) {
+  if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty() &&
+      config_->publish.empty() && config_->ingest.empty()) {
     co_return Result<void>();
   }
   if (!config_->nats.stamp_key_file.empty()) {
@@ -320,6 +346,7 @@ Async<Result<void>> Node::open_nats() {
     if (!config_->nats.password_file.empty()) {
       MERIDIAN_CO_TRY(nats_.secret, config::read_secret_file(config_->nats.password_file));
     }
+    nats_there_ = true;
     co_return Result<void>();
   }
   if (!options_.own_engines) {
@@ -342,6 +369,7 @@ Async<Result<void>> Node::open_nats() {
   nats_supervisor_->start();
   nats_.endpoints = [server = nats_engine_.get()] { return std::vector{server->endpoint()}; };
   nats_.secret = nats_engine_->token();
+  nats_there_ = true;
   co_return Result<void>();
 }
 
@@ -415,6 +443,36 @@ void Node::make_workers() {
   scope_.spawn(pools_->tend(loop_));
 }
 
+Result<void> Node::open_ingest() {
+  if (config_->ingest.empty()) return {};
+  if (!nats_there_) {
+    return fail(Errc::invalid, "there are ingest rules, and no NATS to read from: set nats.url");
+  }
+  const auto shard = static_cast<std::uint32_t>(workers_.size() + (outbox_thread_ ? 2 : 1));
+  // Nobody else's, and no other run's.
+  const std::string owner =
+      config_->node.name + " " + RequestId::make(loop_.wall_now(), loop_.random()).to_string();
+  MERIDIAN_TRY(ingest_,
+               IngestService::make({.main = loop_,
+                                    .thread = ingest_thread_,
+                                    .config = *config_,
+                                    .metrics = metrics_,
+                                    .blocking = blocking_,
+                                    .nats = nats_,
+                                    .trail = trail_->writer(shard),
+                                    .admin_session = [this] { return server_->admin_options(); },
+                                    .role_session =
+                                        [this](const std::string& role) {
+                                          return server_->role_options(
+                                              role_keys_, role, server_->database());
+                                        },
+                                    .secret = [this] { return facts_.get()->identity_secret; },
+                                    .owner = owner,
+                                    .ack_before_commit = options_.ack_before_commit}));
+  ingest_->start();
+  return {};
+}
+
 Async<Result<void>> Node::open_doors() {
   const ConnectionLimits limits{
       .visits_max = config_->limits.visits_max,
@@ -438,7 +496,9 @@ Async<Result<void>> Node::open_doors() {
                        .cache = {.coherence = coherence_, .store = store_, .flights = flights_},
                        .pools = *pools_,
                        .engines = std::move(engines),
+                       .outbox = outbox_.get(),
                        .doors = door_addresses_,
+                       .ingest = ingest_.get(),
                        .reload = [this] { return reload(); }});
   http_door_ = make_http_door(
       {.loop = loop_, .handler = *http_service_, .tls = tls_.get(), .metrics = metrics_});
@@ -511,8 +571,14 @@ Result<std::string> Node::reload() {
   next.log = fresh.log;
   next.roles = fresh.roles;
   next.views = fresh.views;
+  next.publish = fresh.publish;
   next.exchange = fresh.exchange;
   config_ = std::make_shared<const config::Config>(next);
+  if (outbox_) {
+    outbox_->set_subjects(outbox_subjects(next));
+  } else if (!next.publish.empty()) {
+    log_error("outbox", "there was no rule under `publish` at the start: rows wait for a restart");
+  }
   timeline_->reload(std::move(next));
   for (const auto& thread : workers_) {
     Worker* const worker = thread->worker.get();
@@ -564,7 +630,9 @@ Async<> Node::close() {
     stopper->reset();
   }
   if (main_host_) co_await main_host_->drain(std::chrono::milliseconds(100));
+  if (ingest_) co_await ingest_->close();
   co_await scope_.close();
+  if (outbox_) co_await outbox_->close(loop_);
   if (timeline_) co_await timeline_->close();
   if (pools_) pools_->close();
   if (own_issuer_) co_await own_issuer_->close();
@@ -574,6 +642,7 @@ Async<> Node::close() {
     thread->thread.stop();
     thread->worker.reset();
   }
+  ingest_.reset();
   co_await sealing_.close();
   if (trail_) {
     auto closed = trail_->close("stopped");

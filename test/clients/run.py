@@ -14,6 +14,7 @@ import sys
 
 SKIPPED = 77  # SKIP_RETURN_CODE of the tests.
 HERE = pathlib.Path(__file__).resolve().parent
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin"  # Where servers are, for those who are not root too.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,16 +42,23 @@ CLIENTS = {
     "lib_pq": Client(go="lib_pq"),
     "gorm": Client(go="gorm"),
     "tokio_postgres": Client(rust="tokio_postgres"),
+    "sqlx": Client(rust="sqlx"),
     "pgjdbc": Client(java="PgjdbcTest"),
     "redis_cli": Client(programs=("redis-cli",)),
     "redis_benchmark": Client(programs=("redis-benchmark",)),
     "redis_py": Client(python=("redis", "psycopg")),
     "ioredis": Client(programs=("node",), npm=("ioredis", "pg")),
+    "node_redis": Client(programs=("node",), npm=("redis", "pg")),
+    "go_redis": Client(go="goredis"),
+    "jedis": Client(java="JedisTest"),
+    "lettuce": Client(java="LettuceTest"),
+    "redis_rs": Client(rust="redis_rs"),
     "nats_go": Client(programs=("nats-server",), go="nats_go"),
     "nats_py": Client(programs=("nats-server",), python=("nats",)),
     "nats_c": Client(programs=("nats-server",), built="nats_c_client"),
     "natscli": Client(programs=("nats-server",), tool="natscli"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
+    "identity": Client(programs=("node",), npm=("oidc-provider",), python=("redis", "psycopg")),
 }
 
 
@@ -67,7 +75,7 @@ def node_version():
 
 def missing(client, packages):
     """What keeps the tests from running, in words."""
-    lacks = [f"{program} is not here" for program in ("openssl", *client.programs) if shutil.which(program) is None]
+    lacks = [f"{program} is not here" for program in ("openssl", *client.programs) if shutil.which(program, path=PATH) is None]
     if client.node_least and not lacks and node_version() < client.node_least:
         lacks.append("Node.js is older than " + ".".join(map(str, client.node_least)))
     if any(not (packages / "node_modules" / name).is_dir() for name in client.npm):
@@ -93,7 +101,7 @@ def command(name, client, packages):
     elif client.rust:
         test = [packages / "rust" / client.rust, "--test-threads", "4"]
     elif client.java:
-        test = ["java", "-jar", next((packages / "java/lib").glob("junit-platform-console-standalone-*.jar")), "execute",
+        test = ["java", "-Xmx2g", "-jar", next((packages / "java/lib").glob("junit-platform-console-standalone-*.jar")), "execute",
                 "--class-path", f"{packages}/java/classes:{':'.join(map(str, (packages / 'java/lib').glob('*.jar')))}",
                 "--select-class", client.java, "--details", "tree", "--disable-banner", "--disable-ansi-colors",
                 "--fail-if-no-tests"]

@@ -5,6 +5,7 @@
 #include "app/config/units.h"
 #include "app/config/url.h"
 #include "base/escape.h"
+#include "streams/rule.h"
 
 #include <algorithm>
 #include <string>
@@ -40,6 +41,8 @@ class Checker {
     check_exchange();
     check_roles();
     check_views();
+    check_publish();
+    check_ingest();
     check_cache();
   }
 
@@ -228,6 +231,26 @@ class Checker {
     }
   }
 
+  void check_publish() {
+    for (const auto& [name, rule] : config_.publish) {
+      const std::string path = path_of_key("publish", name);
+      const bool has_columns = rule.subject.contains('{');
+      const bool has_wildcards =
+          rule.subject.ends_with(".>") || (rule.subject + ".").contains(".*.");
+      if (rule.table.empty() && has_columns) {
+        wrong(path + ".subject",
+              "has columns in braces, and the rule has no table; add table, or write a wildcard");
+      }
+      if (rule.table.empty() && !rule.columns.empty()) {
+        wrong(path + ".columns", "belongs to a table, which the rule does not have");
+      }
+      if (!rule.table.empty() && has_wildcards) {
+        wrong(path + ".subject",
+              "has a wildcard, and a changed row needs one subject; write {column} instead");
+      }
+    }
+  }
+
   void check_view_role(const std::string& path, const ViewConfig& view) {
     if (view.as.empty() || config_.roles.contains(view.as)) return;
     const std::vector<std::string_view> known = names_of(config_.roles);
@@ -253,6 +276,39 @@ class Checker {
       wrong(path + ".query",
             "does not use {" + std::string(name) + "} of the key " + quote(view.key) +
                 ", so many keys would have one value");
+    }
+  }
+
+  void check_ingest() {
+    for (const auto& [name, rule] : config_.ingest) {
+      const std::string path = path_of_key("ingest", name);
+      if (!rule.role.empty() && !config_.roles.contains(rule.role)) {
+        const std::vector<std::string_view> known = names_of(config_.roles);
+        wrong(path + ".role",
+              quote(rule.role) + " is not among the roles" +
+                  (known.empty() ? "; there are none, so add it under roles:"
+                                 : " (" + list_words(known, " and ") + ")") +
+                  did_you_mean(rule.role, known));
+      }
+      for (const std::string& role : rule.require.roles) {
+        if (config_.roles.contains(role)) continue;
+        const std::vector<std::string_view> known = names_of(config_.roles);
+        wrong(path + ".require.roles",
+              quote(role) + " is not among the roles (" + list_words(known, " and ") + ")" +
+                  did_you_mean(role, known));
+      }
+      if (rule.sql.empty()) continue;  // Said already.
+      auto compiled = Rule::compile({.name = name,
+                                     .subject = {},
+                                     .stream = {},
+                                     .role = {},
+                                     .sql = rule.sql,
+                                     .key = rule.key});
+      if (!compiled) wrong(path, compiled.error().detail());
+      if (rule.rollback.empty()) continue;
+      auto rollback = Rule::compile(
+          {.name = name, .subject = {}, .stream = {}, .role = {}, .sql = rule.rollback});
+      if (!rollback) wrong(path + ".rollback", rollback.error().detail());
     }
   }
 

@@ -253,6 +253,65 @@ struct ViewConfig {
   friend bool operator==(const ViewConfig&, const ViewConfig&) = default;
 };
 
+// Rows that become messages: every change of a table, or what meridian.publish() is given.
+struct PublishConfig {
+  std::string table;    // "orders" or "schema.orders"; empty: meridian.publish() alone.
+  std::string subject;  // With columns in braces, or without a table with wildcards.
+  std::vector<std::string> columns;  // Of the table; empty: all.
+
+  friend bool operator==(const PublishConfig&, const PublishConfig&) = default;
+};
+
+struct OutboxConfig {
+  std::string stream = "OUTBOX";
+  Duration keep = std::chrono::hours(4);
+  Duration max_age = std::chrono::days(7);
+  Duration duplicate_window = std::chrono::seconds(2);
+  std::uint32_t replicas = 1;
+  std::uint32_t in_flight_max = 4'096;
+  std::uint32_t alarm_rows = 100'000;
+  Duration alarm_age = std::chrono::minutes(1);
+
+  friend bool operator==(const OutboxConfig&, const OutboxConfig&) = default;
+};
+
+// Which producers' messages a rule takes. Empty lists: any.
+struct RequireConfig {
+  bool identity = true;
+  std::vector<std::string> roles;
+  std::vector<std::string> issuers;
+  std::vector<std::string> subjects;
+
+  friend bool operator==(const RequireConfig&, const RequireConfig&) = default;
+};
+
+struct IngestConfig {
+  std::string subject;
+  std::string stream;  // Empty: the one that takes the subject, or one made for it.
+  std::string role;
+  RequireConfig require;
+  std::string sql;
+  std::string rollback;
+  std::string key;
+  std::uint32_t workers = 2;
+  std::uint32_t batch = 500;
+  std::uint64_t batch_bytes = 4 * mebibyte;
+  Duration ack_wait = std::chrono::seconds(30);
+  Duration statement_timeout = std::chrono::seconds(30);
+  Duration retention = std::chrono::days(7);
+  std::uint32_t dead_letters_max = 1'000'000;
+
+  friend bool operator==(const IngestConfig&, const IngestConfig&) = default;
+};
+
+// What all rules share.
+struct StreamsConfig {
+  Duration ids_kept = std::chrono::days(3);
+  Duration ledger_kept = std::chrono::days(30);
+
+  friend bool operator==(const StreamsConfig&, const StreamsConfig&) = default;
+};
+
 struct CacheConfig {
   std::uint64_t bytes_max = 256 * mebibyte;
   std::uint64_t value_bytes_max = 1 * mebibyte;
@@ -296,6 +355,10 @@ struct Config {
   ExchangeConfig exchange;
   std::map<std::string, RoleConfig> roles;
   std::map<std::string, ViewConfig> views;
+  std::map<std::string, PublishConfig> publish;
+  OutboxConfig outbox;
+  std::map<std::string, IngestConfig> ingest;
+  StreamsConfig streams;
   CacheConfig cache;
   TrailConfig trail;
   LimitsConfig limits;
