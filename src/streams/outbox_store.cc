@@ -146,6 +146,19 @@ Async<Result<Position>> SqlOutboxStore::covering_position(Deadline deadline) {
   co_return Position{position->value};
 }
 
+Async<Result<bool>> SqlOutboxStore::any_awaits_standby(std::vector<std::uint64_t> transactions,
+                                                       Deadline deadline) {
+  const std::string list =
+      to_array_text(transactions, [](std::uint64_t id) { return static_cast<std::uint32_t>(id); });
+  MERIDIAN_CO_TRY(const Rows rows,
+                  co_await statements_.run("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE"
+                                           " wait_event = 'SyncRep' AND backend_xid::text::bigint ="
+                                           " ANY ($1::bigint[]))",
+                                           {list},
+                                           deadline));
+  co_return rows.flag(0, 0);
+}
+
 // Two statements: the transaction id has to be read after the row id.
 Async<Result<OutboxHorizon>> SqlOutboxStore::horizon(Deadline deadline) {
   MERIDIAN_CO_TRY(const Rows drawn,

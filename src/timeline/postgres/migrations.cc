@@ -307,7 +307,8 @@ BEGIN
   IF subject IS NOT NULL THEN
     identity := 'sub=' || left(subject, 512) || ';';
   END IF;
-  identity := identity || 'role=' || regexp_replace(session_user::text, '[^A-Za-z0-9._-]', '?', 'g');
+  identity := identity || 'role='
+    || regexp_replace(session_user::text, '[^A-Za-z0-9._-]', '?', 'g');
   IF request ~ '^[0-9a-f-]{32,36}$' THEN
     identity := identity || ';req=' || replace(request, '-', '');
   END IF;
@@ -332,7 +333,8 @@ BEGIN
   SELECT s.subjects INTO STRICT covered FROM meridian.outbox_state s WHERE s.name = 'outbox';
   IF subject !~ covered THEN
     RAISE EXCEPTION 'meridian.publish: subject "%" does not belong to the outbox', subject
-      USING ERRCODE = '42501', HINT = 'A rule under `publish` in Meridian''s configuration names those that do.';
+      USING ERRCODE = '42501',
+        HINT = 'A rule under `publish` in Meridian''s configuration names those that do.';
   END IF;
   IF NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
     SELECT p.allowed, p.denied INTO may, may_not
@@ -436,7 +438,8 @@ BEGIN
   RETURN added;
 END
 $body$)sql",
-    R"sql(CREATE FUNCTION meridian.trim_outbox(lease text, epoch bigint, keep interval) RETURNS bigint
+    R"sql(CREATE FUNCTION meridian.trim_outbox(lease text, epoch bigint, keep interval)
+RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
   done bigint;
