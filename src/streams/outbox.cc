@@ -15,6 +15,7 @@ constexpr Duration open_timeout = std::chrono::seconds(10);
 constexpr Duration pause_min = std::chrono::milliseconds(20);
 constexpr Duration pause_max = std::chrono::seconds(1);
 constexpr Duration settle_every = std::chrono::seconds(1);
+constexpr Duration farewell_timeout = std::chrono::seconds(2);
 constexpr Duration mark_every = std::chrono::milliseconds(200);
 constexpr Duration watch_every = std::chrono::seconds(1);
 constexpr Duration trim_timeout = std::chrono::minutes(5);
@@ -134,6 +135,7 @@ Async<Error> Outbox::serve() {
   decided_at_.reset();
   settled_.clear();
   recent_.clear();
+  stream_created_.clear();
   status_ = {.state = Status::State::opening,
              .dead_letters = status_.dead_letters,
              .oldest_age = {},
@@ -152,6 +154,19 @@ Async<Error> Outbox::serve() {
     const Shield shield(co_await this_fibre());
     co_await scope_->close();
     co_await sink_.close();
+    // Only helps to see later whether the stream has lost anything.
+    if (wake != Wake::ready && !stream_created_.empty()) {
+      auto marked = co_await store_.mark_published(published_,
+                                                   stream_created_,
+                                                   published_sequence_,
+                                                   done_id_,
+                                                   loop_.after(farewell_timeout));
+      if (!marked) {
+        log_info("outbox",
+                 "how far publishing has come was not written down; the stream says it",
+                 {{"reason", marked.error().detail()}});
+      }
+    }
   }
   scope_.reset();
   status_.state = Status::State::idle;
@@ -193,6 +208,7 @@ Async<Result<void>> Outbox::publish_run() {
   const auto decided = decide_start(marks, tail);
   if (const auto* const gap = std::get_if<OutboxGap>(&decided)) {
     status_.state = Status::State::gap;
+    status_.problem = gap->text;
     gap_.set(1);
     // Numbers that the stream knows must not be given to other rows.
     if (gap->kind == OutboxGap::Kind::stream_lost && !opened_) {
@@ -513,9 +529,16 @@ Async<> Outbox::watch() {
   Time trim_at = loop_.now();
   bool alarmed = false;
   while (co_await loop_.sleep(watch_every) == Wake::ready) {
-    auto backlog = co_await store_.backlog(loop_.after(statement_timeout));
+    // While all is well there is no need to ask.
+    const bool idle = opened_ && numbered_ == published_;
+    auto backlog =
+        idle ? Result<OutboxBacklog>() : co_await store_.backlog(loop_.after(statement_timeout));
     if (backlog) {
-      waiting_.set(static_cast<std::int64_t>(numbered_ - std::min(numbered_, published_)));
+      // What the table remembers of publishing is a moment old.
+      const std::uint64_t waiting = numbered_ - std::min(numbered_, published_);
+      if (opened_) backlog->rows_count = waiting;
+      if (opened_ && waiting == 0) backlog->oldest_age = {};
+      waiting_.set(static_cast<std::int64_t>(backlog->rows_count));
       status_.oldest_age = backlog->oldest_age;
       oldest_age_seconds_.set(backlog->oldest_age / std::chrono::seconds(1));
       const bool alarm =

@@ -320,18 +320,29 @@ Async<Result<void>> SqlOutboxStore::bury(std::uint64_t number,
 }
 
 Async<Result<OutboxBacklog>> SqlOutboxStore::backlog(Deadline deadline) {
+  // Rows without a number are counted up to a bound: that there are many is all that matters.
   MERIDIAN_CO_TRY(
       const Rows rows,
       co_await statements_.run(
           "SELECT numbered - published, coalesce((SELECT (extract(epoch FROM clock_timestamp() - "
           "b.numbered_at) * 1000000)::bigint FROM meridian.outbox_batches b"
-          " WHERE b.first + b.count - 1 > s.published ORDER BY b.first LIMIT 1), 0)"
+          " WHERE b.first + b.count - 1 > s.published ORDER BY b.first LIMIT 1), 0),"
+          " greatest(0, (SELECT count(*) FROM (SELECT FROM meridian.outbox o WHERE o.id > "
+          "s.settled_id LIMIT 1000000) AS some) - (SELECT coalesce(sum(count), 0) FROM"
+          " meridian.outbox_batches b WHERE b.id_max > s.settled_id)),"
+          " coalesce((SELECT (extract(epoch FROM clock_timestamp() - o.created_at) * 1000000)"
+          "::bigint FROM meridian.outbox o WHERE o.id > s.settled_id ORDER BY o.id LIMIT 1), 0)"
           " FROM meridian.outbox_state s WHERE name = 'outbox'",
           {},
           deadline));
-  co_return OutboxBacklog{.rows_count = to_number(rows.text(0, 0)),
-                          .oldest_age = std::chrono::microseconds(
-                              parse_number<std::int64_t>(rows.text(0, 1)).value_or(0))};
+  const auto age = [&](std::size_t column) -> Duration {
+    return std::chrono::microseconds(parse_number<std::int64_t>(rows.text(0, column)).value_or(0));
+  };
+  const std::uint64_t unnumbered = to_number(rows.text(0, 2));
+  OutboxBacklog backlog{.rows_count = to_number(rows.text(0, 0)) + unnumbered,
+                        .oldest_age = age(1)};
+  if (unnumbered > 0) backlog.oldest_age = std::max(backlog.oldest_age, age(3));
+  co_return backlog;
 }
 
 Async<Result<std::uint64_t>> SqlOutboxStore::trim(Duration keep, Deadline deadline) {
