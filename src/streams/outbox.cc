@@ -556,6 +556,11 @@ Async<> Outbox::watch() {
       status_.alarm = alarm;
       alarm_.set(alarm ? 1 : 0);
     }
+    if (!backlog) {
+      if (backlog.error().code() == Errc::cancelled) co_return;
+      log_warning(
+          "outbox", "how many rows wait is not known", {{"reason", backlog.error().detail()}});
+    }
     if (loop_.now() < trim_at) continue;
     trim_at = loop_.now() + trim_every;
     auto emptied = co_await store_.trim(options_.keep, loop_.after(trim_timeout));

@@ -328,7 +328,7 @@ Async<Result<OutboxBacklog>> SqlOutboxStore::backlog(Deadline deadline) {
           "b.numbered_at) * 1000000)::bigint FROM meridian.outbox_batches b"
           " WHERE b.first + b.count - 1 > s.published ORDER BY b.first LIMIT 1), 0),"
           " greatest(0, (SELECT count(*) FROM (SELECT FROM meridian.outbox o WHERE o.id > "
-          "s.settled_id LIMIT 1000000) AS some) - (SELECT coalesce(sum(count), 0) FROM"
+          "s.settled_id LIMIT 1000000) AS counted) - (SELECT coalesce(sum(count), 0) FROM"
           " meridian.outbox_batches b WHERE b.id_max > s.settled_id)),"
           " coalesce((SELECT (extract(epoch FROM clock_timestamp() - o.created_at) * 1000000)"
           "::bigint FROM meridian.outbox o WHERE o.id > s.settled_id ORDER BY o.id LIMIT 1), 0)"
