@@ -5,6 +5,7 @@
 // On the main loop.
 
 #include "app/config/config.h"
+#include "app/ingest_service.h"
 #include "app/outbox_service.h"
 #include "app/timeline_service.h"
 #include "base/metrics.h"
@@ -40,6 +41,7 @@ struct HttpServiceParts {
   std::vector<std::pair<std::string, const Supervisor*>> engines;  // Those that are owned.
   OutboxService* outbox = nullptr;                         // Null when nothing is published.
   std::vector<std::pair<std::string, std::string>> doors;  // Name and address.
+  IngestService* ingest;                                   // Null: there are no rules.
   std::function<Result<std::string>()>
       reload;  // Reads the configuration again; says what came of it.
 };
@@ -72,6 +74,10 @@ class HttpService final : public HttpHandler {
   Async<http::Response> outbox_status();
   Async<http::Response> resume_outbox(json::Value body, HttpCaller caller, Deadline deadline);
   Async<http::Response> outbox_dead_letters(Deadline deadline);
+  Async<http::Response> administer_ingest(std::string action,
+                                          json::Value body,
+                                          HttpCaller caller,
+                                          Deadline deadline);
   http::Response list_views() const;
   http::Response list_roles() const;
   Result<void> record(const HttpCaller& caller, std::string_view action, std::string_view detail);

@@ -26,6 +26,7 @@ int main(int count, char** arguments) {
   add_trail_commands(program, line, code);
   add_policy_commands(program, line, code);
   add_outbox_commands(program, line, code);
+  add_ingest_commands(program, line, code);
   add_config_commands(program, line, code);
   try {
     program.parse(count, arguments);

@@ -107,6 +107,9 @@ class TimelineService final : public InvalidationListener {
   Async<Result<void>> read_secret(PostgresSession& session, Deadline deadline);
   // `seen`: what the feed delivered of the schema can be seen, so that what is read is current.
   Async<Result<void>> register_all(PostgresSession& session, bool seen, Deadline deadline);
+  Async<> install_triggers(PostgresSession& session,
+                           std::vector<std::string> tables,
+                           Deadline deadline);
   Async<> keep_registered();
   Async<> rotate_keys();
   Async<> copy_heads();
@@ -140,6 +143,8 @@ class TimelineService final : public InvalidationListener {
   std::uint64_t registrations_wanted_ = 0;
   std::string uncacheable_;  // Why nothing may be cached.
   std::vector<BrokenView> broken_;
+  std::vector<std::string> untraced_;  // Tables that lack the trigger for requests.
+  std::string untraced_why_;
   std::vector<BrokenRule> broken_rules_;
   bool set_up_ = false;
   std::optional<Error> problem_;

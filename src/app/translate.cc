@@ -67,6 +67,8 @@ RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
                            .responses_max = role.nats.allow_responses,
                            .responses_expiry = role.nats.responses_expiry,
                            .subscriptions_max = role.nats.subscriptions_max,
+                           .messages_per_second = role.nats.messages_per_second.value_or(0),
+                           .pending_max = role.nats.pending_max,
                            .visits_max = role.nats.visits_max};
   }
   return told;
@@ -156,6 +158,27 @@ std::map<std::string, PoolOptions> to_pool_options(const config::Config& config)
   return options;
 }
 
+RuleSettings to_rule_settings(const std::string& name, const config::IngestConfig& config) {
+  return {.name = name,
+          .subject = config.subject,
+          .stream = config.stream,
+          .role = config.role,
+          .sql = config.sql,
+          .rollback = config.rollback,
+          .key = config.key,
+          .identity_required = config.require.identity,
+          .roles = config.require.roles,
+          .issuers = config.require.issuers,
+          .subjects = config.require.subjects,
+          .workers = config.workers,
+          .batch_messages_max = config.batch,
+          .batch_bytes_max = config.batch_bytes,
+          .ack_wait = config.ack_wait,
+          .statement_timeout = config.statement_timeout,
+          .retention = config.retention,
+          .dead_letters_max = config.dead_letters_max};
+}
+
 std::string timeline_database(const config::Config& config) {
   for (const auto& [name, view] : config.views) {
     if (!view.database.empty()) return view.database;
@@ -188,6 +211,8 @@ std::vector<std::string> database_roles(const config::Config& config) {
   }
   for (const auto& [name, view] : config.views)
     roles.insert(view.as);
+  for (const auto& [name, rule] : config.ingest)
+    roles.insert(rule.role);
   return {roles.begin(), roles.end()};
 }
 

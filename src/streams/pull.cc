@@ -86,6 +86,8 @@ void PullSubscription::receive(const nats::Operation* operation) {
   if (!asked_.empty() && --asked_.front().messages_left == 0) asked_.pop_front();
   Delivery& delivery = held_.emplace_back(*operation);
   delivery.sequence = place->sequence;
+  delivery.delivery = place->delivery;
+  delivery.pending = place->pending;
   delivery.attempts = place->attempts;
   delivery.time = place->time;
   held_size_ += delivery.size();

@@ -37,6 +37,8 @@ class Delivery {
   std::size_t size() const noexcept { return bytes_.size(); }
 
   std::uint64_t sequence = 0;  // Of the stream.
+  std::uint64_t delivery = 0;  // Of the consumer, counted without gaps.
+  std::uint64_t pending = 0;   // What the consumer had still to deliver.
   std::uint64_t attempts = 0;  // How often it has been delivered, as the server counts.
   std::int64_t time = 0;       // Nanoseconds since 1970, when the stream stored it.
 

@@ -148,15 +148,23 @@ Parsed<void> check_redis_url(std::string_view text) {
 }
 
 Parsed<void> check_nats_url(std::string_view text) {
-  auto url = parse_url(text);
-  if (!url) return std::unexpected(std::move(url).error());
-  if (url->scheme != "nats" && url->scheme != "tls") {
-    return std::unexpected("has the scheme " + quote(url->scheme, 64) +
-                           "; write nats://host:port, or tls:// for TLS");
-  }
-  if (url->has_password) return has_password("nats.password_file");
-  if ((!url->path.empty() && url->path != "/") || url->query || url->has_fragment) {
-    return std::unexpected("goes on after the host, where NATS has nothing");
+  auto urls = parse_urls(text);
+  if (!urls) return std::unexpected(std::move(urls).error());
+  const Url& first = urls->front();
+  for (const Url& url : *urls) {
+    if (url.scheme != "nats" && url.scheme != "tls") {
+      return std::unexpected("has the scheme " + quote(url.scheme, 64) +
+                             "; write nats://host:port, or tls:// for TLS");
+    }
+    if (url.has_password) return has_password("nats.password_file");
+    if ((!url.path.empty() && url.path != "/") || url.query || url.has_fragment) {
+      return std::unexpected("goes on after the host, where NATS has nothing");
+    }
+    if (url.scheme != first.scheme || url.user != first.user) {
+      return std::unexpected(
+          "names servers with different schemes or users; Meridian is one "
+          "user of one cluster");
+    }
   }
   return {};
 }

@@ -11,6 +11,7 @@ const SettingTable& setting_table() {
     add_role_settings(made);
     add_view_settings(made);
     add_publish_settings(made);
+    add_ingest_settings(made);
     return made;
   }();
   return table;

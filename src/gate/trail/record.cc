@@ -46,6 +46,8 @@ std::string_view to_string(RecordKind kind) noexcept {
       return "publications";
     case RecordKind::outbox_publication:
       return "outbox_publication";
+    case RecordKind::ingest_batch:
+      return "ingest_batch";
   }
   return "unknown";
 }

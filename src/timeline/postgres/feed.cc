@@ -119,7 +119,7 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
   const std::uint64_t restarts_wanted = restarts_wanted_;
   MERIDIAN_CO_TRY(const Rows identity,
                   co_await session.command(boot_query, loop_.after(setup_timeout)));
-  MERIDIAN_CO_TRY(const BootId boot, boot_of(identity));
+  MERIDIAN_CO_TRY(const ServerIdentity server, identity_of(identity));
 
   MERIDIAN_CO_CHECK(options_.confirms
                         ? co_await standby_.withdraw(loop_.after(setup_timeout))
@@ -147,7 +147,9 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
   Position resume_at = applied_;
   if (options_.confirms) {
     MERIDIAN_CO_CHECK(co_await standby_.engage(loop_.after(engage_timeout)));
-    MERIDIAN_CO_TRY(resume_at, co_await positions_.flushed(loop_.after(setup_timeout)));
+    MERIDIAN_CO_TRY(const auto flushed, co_await positions_.flushed(loop_.after(setup_timeout)));
+    MERIDIAN_CO_CHECK(check_boot(flushed.boot, server.boot));
+    resume_at = flushed.value;
   }
 
   heard_at_ = loop_.now();
@@ -165,7 +167,7 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
           static_cast<std::int64_t>(server_end_.value - std::min(server_end_, applied_).value));
     }
     if (!streaming_ && applied_.value >= resume_at.value) {
-      MERIDIAN_CO_CHECK(co_await resume(boot));
+      MERIDIAN_CO_CHECK(co_await resume(server.boot));
     }
     if (restarts_wanted != restarts_wanted_) {
       restart_due_ = true;
@@ -191,15 +193,21 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
 Async<Result<void>> PostgresFeed::resume(BootId boot) {
   // After the position, and from the same incarnation of the server, or its transaction ids mean
   // nothing.
-  MERIDIAN_CO_TRY(const Snapshot snapshot,
-                  co_await positions_.snapshot(loop_.after(setup_timeout)));
-  consumer_.resumed(boot, applied_, snapshot);
+  MERIDIAN_CO_TRY(const auto snapshot, co_await positions_.snapshot(loop_.after(setup_timeout)));
+  MERIDIAN_CO_CHECK(check_boot(snapshot.boot, boot));
+  consumer_.resumed(boot, applied_, snapshot.value);
   streaming_ = true;
   connected_.set(1);
   if (!last_error_.empty())
     log_info("feed", "the feed is streaming again", {{"feed", options_.name}});
   last_error_.clear();
   co_return Result<void>();
+}
+
+Result<void> PostgresFeed::check_boot(BootId answered, BootId streams) {
+  if (answered == streams) return {};
+  positions_.reconnect();
+  return fail(Errc::unavailable, "the feed and the questions about it reach two different servers");
 }
 
 Result<void> PostgresFeed::send_status(PostgresSession& session, bool ask) {

@@ -80,6 +80,7 @@ class PostgresFeed {
   Async<Result<void>> stream();
   Async<Result<void>> copy(PostgresSession& session);
   Async<Result<void>> resume(BootId boot);
+  Result<void> check_boot(BootId answered, BootId streams);
   Result<void> take(std::string_view message);
   Result<void> apply(const postgres::Change& change);
   Result<void> changed(std::uint32_t relation,

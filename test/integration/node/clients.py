@@ -1,6 +1,7 @@
 """Clients that show every byte: what a driver would hide is what these tests are about."""
 
 import json
+import os
 import re
 import secrets
 import socket
@@ -377,3 +378,98 @@ def request_id_of(session):
     text = session.value("SELECT current_setting('meridian.request_id')")
     assert re.fullmatch(r"[0-9a-f-]{36}", text), text
     return text
+
+
+class Nats:
+    """A client at the NATS door: publishes, and subscribes with what came kept in order."""
+
+    def __init__(self, address, token, timeout=30.0):
+        self.stream = connect(address, timeout)
+        self.received = b""
+        self.messages = []
+        self.errors = []
+        self.inbox = "_INBOX." + os.urandom(12).hex()
+        self.asked = 0
+        assert self._line().startswith(b"INFO ")
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
+                   "auth_token": token, "protocol": 1, "echo": True}
+        self.stream.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+        self.flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.stream.close()
+
+    def _line(self):
+        while b"\r\n" not in self.received:
+            self._more()
+        line, self.received = self.received.split(b"\r\n", 1)
+        return line
+
+    def _bytes(self, size):
+        while len(self.received) < size:
+            self._more()
+        taken, self.received = self.received[:size], self.received[size:]
+        return taken
+
+    def _more(self):
+        some = self.stream.recv(65536)
+        if not some:
+            raise Ended
+        self.received += some
+
+    def publish(self, subject, payload, headers=None, reply=""):
+        """Without waiting; `headers` is a dictionary."""
+        payload = payload if isinstance(payload, bytes) else payload.encode()
+        self.stream.sendall(self.bytes_of(subject, payload, headers, reply))
+
+    @staticmethod
+    def bytes_of(subject, payload, headers=None, reply=""):
+        to = f"{subject} {reply}".strip()
+        if not headers:
+            return f"PUB {to} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        block = "NATS/1.0\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
+        block = block.encode()
+        sizes = f"{len(block)} {len(block) + len(payload)}"
+        return f"HPUB {to} {sizes}\r\n".encode() + block + payload + b"\r\n"
+
+    def subscribe(self, subject, sid="1"):
+        self.stream.sendall(f"SUB {subject} {sid}\r\n".encode())
+        self.flush()
+
+    def step(self):
+        """Takes one operation; False for a PONG."""
+        line = self._line()
+        words = line.split()
+        kind = words[0].upper()
+        if kind == b"PONG":
+            return False
+        if kind == b"PING":
+            self.stream.sendall(b"PONG\r\n")
+        elif kind == b"-ERR":
+            self.errors.append(line.decode())
+        elif kind in (b"MSG", b"HMSG"):
+            total = int(words[-1])
+            head = int(words[-2]) if kind == b"HMSG" else 0
+            body = self._bytes(total + 2)[:-2]
+            self.messages.append((words[1].decode(), body[:head].decode(), body[head:]))
+        return True
+
+    def flush(self):
+        """Until the server has seen everything; raises what it refused."""
+        self.stream.sendall(b"PING\r\n")
+        while self.step():
+            pass
+        if self.errors:
+            raise AssertionError(self.errors.pop(0))
+
+    def next(self):
+        """The next message: subject, headers, payload."""
+        while not self.messages:
+            self.step()
+        return self.messages.pop(0)

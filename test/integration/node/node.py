@@ -132,7 +132,7 @@ class Node:
     def engine_processes(self):
         """All processes that work in the data folder of an engine, by name."""
         found = {}
-        folders = {str(self.data / "postgres"): "postgres", str(self.data / "redis"): "redis"}
+        folders = {str(self.data / name): name for name in ("postgres", "redis", "nats")}
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
