@@ -56,6 +56,13 @@ void IngestService::start() {
   parts_.thread.start();
 }
 
+void IngestService::schema_changed() {
+  loop_.submit([this] {
+    for (const auto& [name, rule] : rules_)
+      rule->try_again();
+  });
+}
+
 // Keeps the ledger's and the ids' partitions as they should be; the rules need them to begin.
 Async<> IngestService::tend() {
   const config::StreamsConfig& streams = parts_.config.streams;

@@ -43,6 +43,7 @@ class IngestService {
 
   // Starts the thread.
   void start();
+  void schema_changed();
   Async<> close();
 
   Async<Result<std::vector<IngestRule::Status>>> status();

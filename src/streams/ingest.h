@@ -89,6 +89,11 @@ class IngestRule {
   const Rule& rule() const noexcept { return rule_; }
   Status status() const;
 
+  // The schema has changed: what failed may work now.
+  void try_again() noexcept {
+    if (state_ == State::failing) poked_.notify_all();
+  }
+
   // Kept in the database, so that it holds on every node and after a restart.
   Async<Result<void>> pause(std::string why, Deadline deadline);
   // Also ends the wait of a rule that is failing. `accept_stream`: what the stream has now is taken
