@@ -541,14 +541,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
   std::optional<Ending> failed;
   for (std::size_t i = 0; i < settings.workers && !failed; ++i) {
     run.workers.push_back(std::make_unique<Run::Worker>(loop_));
-    auto options = parts_.session_options(settings.role);
-    auto session = options ? co_await IngestSession::open(loop_,
-                                                          *std::move(options),
-                                                          rule_,
-                                                          kept.id,
-                                                          parts_.secret(),
-                                                          loop_.after(setup_timeout))
-                           : std::unexpected(options.error());
+    auto session = co_await open_session(rule_, kept.id, loop_.after(setup_timeout));
     if (session) {
       run.workers.back()->session = *std::move(session);
     } else {
@@ -584,6 +577,14 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
   counters_->under_way.set(0);
   if (failed) co_return *std::move(failed);
   co_return run.ending.value_or(Ending{.state = State::starting, .why = {}});
+}
+
+Async<Result<std::unique_ptr<IngestSession>>> IngestRule::open_session(const Rule& rule,
+                                                                       std::int32_t id,
+                                                                       Deadline deadline) {
+  MERIDIAN_CO_TRY(PostgresOptions options, parts_.session_options(rule.settings().role));
+  co_return co_await IngestSession::open(
+      loop_, std::move(options), rule, id, parts_.secret(), deadline);
 }
 
 Async<> IngestRule::dispatch(Run& run) {
