@@ -449,9 +449,10 @@ Async<Result<ConsumerConfig>> IngestRule::check_position(JetStream& jetstream,
           WallTime(std::chrono::floor<std::chrono::microseconds>(Duration(floor.time)));
     }
   }
-  if (floor.sequence > 0 && stream.first_sequence > floor.sequence + 1) {
+  const std::uint64_t open = position.progress.first_open();
+  if (open > 1 && stream.first_sequence > open) {
     const std::string gap =
-        std::to_string(floor.sequence + 1) + " to " + std::to_string(stream.first_sequence - 1);
+        std::to_string(open) + " to " + std::to_string(stream.first_sequence - 1);
     if (gap != gap_) alarm("retention gap", "the stream no longer has " + gap);
     gap_ = gap;
   }

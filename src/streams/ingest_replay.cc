@@ -119,10 +119,21 @@ Async<Result<Rule>> IngestRule::make_copy_rule(std::string table, Deadline deadl
   if (!is_table_name(table)) {
     co_return fail(Errc::invalid, quote(table) + " is no table's name that needs no quotes");
   }
+  // Beside the rule's own table, unless another schema is named.
   MERIDIAN_CO_TRY(
-      const Rows present,
-      co_await parts_.statements.run("SELECT to_regclass($1) IS NOT NULL", {table}, deadline));
-  if (!present.flag(0, 0)) {
+      const Rows found,
+      co_await parts_.statements.run(
+          "SELECT CASE WHEN $2 LIKE '%.%' THEN $2 ELSE pg_catalog.format('%I.%I', n.nspname, $2)"
+          " END, to_regclass(CASE WHEN $2 LIKE '%.%' THEN $2 ELSE pg_catalog.format('%I.%I',"
+          " n.nspname, $2) END) IS NOT NULL FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace"
+          " n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)",
+          {insert->relation, table},
+          deadline));
+  if (found.empty()) {
+    co_return fail(Errc::not_found, "there is no table " + insert->relation);
+  }
+  table = found.text(0, 0);
+  if (!found.flag(0, 1)) {
     MERIDIAN_CO_TRY(const Rows made,
                     co_await parts_.statements.run(
                         "CREATE TABLE " + table + " (LIKE " + insert->relation + " INCLUDING ALL)",

@@ -167,13 +167,17 @@ class Node:
             stream.sendall(b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
             return clients.read_to_end(stream).decode()
 
-    def jetstream(self, request, body=b"{}"):
-        """Asks the owned nats-server itself, as its operator would."""
+    def nats(self):
+        """A connection to the owned nats-server itself, past the door."""
         nats = next(pid for pid, name in self.engine_processes().items() if name == "nats")
         ports = json.loads(next((self.data / "nats").glob(f"*_{nats}.ports")).read_text())
         port = int(ports["nats"][0].rsplit(":", 1)[1])
         token = next(self.data.rglob("nats.token")).read_text().strip()
-        with clients.Nats(("127.0.0.1", port), token) as client:
+        return clients.Nats(("127.0.0.1", port), token)
+
+    def jetstream(self, request, body=b"{}"):
+        """Asks it as its operator would."""
+        with self.nats() as client:
             client.subscribe(client.inbox)
             client.publish("$JS.API." + request, body, reply=client.inbox)
             return json.loads(client.next()[2])
