@@ -6,6 +6,7 @@
 
 #include "app/config/config.h"
 #include "app/ingest_service.h"
+#include "app/outbox_service.h"
 #include "app/timeline_service.h"
 #include "base/metrics.h"
 #include "cache/view_reader.h"
@@ -38,8 +39,9 @@ struct HttpServiceParts {
   ViewCache cache;
   PoolSet& pools;
   std::vector<std::pair<std::string, const Supervisor*>> engines;  // Those that are owned.
-  std::vector<std::pair<std::string, std::string>> doors;          // Name and address.
-  IngestService* ingest;                                           // Null: there are no rules.
+  OutboxService* outbox = nullptr;                         // Null when nothing is published.
+  std::vector<std::pair<std::string, std::string>> doors;  // Name and address.
+  IngestService* ingest;                                   // Null: there are no rules.
   std::function<Result<std::string>()>
       reload;  // Reads the configuration again; says what came of it.
 };

@@ -18,6 +18,9 @@ GateConfig to_gate_config(const config::Config& config,
                           std::string issuer_url,
                           std::string key_folder);
 
+// The subjects of the outbox's stream; none when nothing is published.
+std::vector<std::string> outbox_subjects(const config::Config& config);
+
 std::map<std::string, PoolOptions> to_pool_options(const config::Config& config);
 
 RuleSettings to_rule_settings(const std::string& name, const config::IngestConfig& config);

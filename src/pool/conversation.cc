@@ -38,6 +38,11 @@ void Conversation::injected_query() {
   expected_.push_back({.kind = Kind::injected, .start = {.may_write = false}});
 }
 
+void Conversation::injected_batch() {
+  MERIDIAN_ASSERT(at_rest());
+  expected_.push_back({.kind = Kind::injected_batch, .start = {.may_write = false}});
+}
+
 Result<void> Conversation::parse() {
   batch_open_ = true;
   if (skipping_) return {};
@@ -104,10 +109,7 @@ Result<Conversation::Verdict> Conversation::answer(BackendType type, std::string
     case BackendType::notification_response: {
       // May come at any time. A notice about something of ours is of no use to the client.
       Verdict verdict;
-      if (!expected_.empty() && expected_.front().kind == Kind::injected &&
-          type != BackendType::notification_response) {
-        verdict.forward = false;
-      }
+      verdict.forward = !answering_injected() || type == BackendType::notification_response;
       return verdict;
     }
     case BackendType::ready_for_query:
@@ -160,12 +162,17 @@ Result<Conversation::Verdict> Conversation::answer_query(BackendType type, std::
     verdict = completed(body, true);
   } else if (type == BackendType::copy_in_response && head.kind == Kind::query) {
     begin_copy_in();
+  } else if (head.kind == Kind::injected_batch) {
+    if (type != BackendType::parse_complete && type != BackendType::bind_complete &&
+        type != BackendType::close_complete) {
+      return violation(type, "which is no answer to what was put in between");
+    }
   } else if (type != BackendType::empty_query_response && type != BackendType::row_description &&
              type != BackendType::data_row && type != BackendType::copy_out_response &&
              type != BackendType::copy_data && type != BackendType::copy_done) {
     return violation(type, "which is no answer to a simple query");
   }
-  verdict.forward = head.kind != Kind::injected;
+  verdict.forward = !is_injected(head.kind);
   return verdict;
 }
 
@@ -266,11 +273,10 @@ Result<Conversation::Verdict> Conversation::ready(std::string_view body) {
     --syncs_in_copy_;
   } else {
     const Kind head = expected_.front().kind;
-    if (head != Kind::query && head != Kind::injected && head != Kind::function &&
-        head != Kind::sync) {
+    if (!is_simple(head) && head != Kind::sync) {
       return violation(BackendType::ready_for_query, "before what was asked is answered");
     }
-    verdict.forward = head != Kind::injected;
+    verdict.forward = !is_injected(head);
     verdict.ready = verdict.forward;
     pop();
   }

@@ -57,6 +57,9 @@ class Conversation {
   // A simple query of our own, in between: its answers are swallowed. Requires at_rest().
   void injected_query();
 
+  // The same for messages of the extended protocol up to their Sync.
+  void injected_batch();
+
   // ---- What comes back.
 
   struct Verdict {
@@ -82,7 +85,7 @@ class Conversation {
 
   // The next answer belongs to something of ours.
   bool answering_injected() const noexcept {
-    return !expected_.empty() && expected_.front().kind == Kind::injected;
+    return !expected_.empty() && is_injected(expected_.front().kind);
   }
 
   // When the statement that runs now was forwarded; nothing when none runs.
@@ -98,6 +101,7 @@ class Conversation {
   enum class Kind : std::uint8_t {
     query,
     injected,
+    injected_batch,
     function,
     parse,
     bind,
@@ -109,7 +113,10 @@ class Conversation {
   };
   // Answered by results and a ReadyForQuery, as against a message of the extended protocol.
   static bool is_simple(Kind kind) noexcept {
-    return kind == Kind::query || kind == Kind::injected || kind == Kind::function;
+    return kind == Kind::query || kind == Kind::function || is_injected(kind);
+  }
+  static bool is_injected(Kind kind) noexcept {
+    return kind == Kind::injected || kind == Kind::injected_batch;
   }
   struct Expected {
     Kind kind;

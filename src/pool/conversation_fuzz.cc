@@ -71,7 +71,12 @@ Result<void> send(Conversation& talk, std::uint8_t what, std::uint32_t ordinal) 
     case 11:
       return talk.copy_end();
     default:
-      if (talk.at_rest()) talk.injected_query();
+      if (!talk.at_rest()) return {};
+      if ((what & 32U) != 0) {
+        talk.injected_batch();
+      } else {
+        talk.injected_query();
+      }
       return {};
   }
 }

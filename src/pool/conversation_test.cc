@@ -112,6 +112,26 @@ TEST_F(ConversationTest, ARollbackBehindACommitInOneTextDoes) {
   EXPECT_TRUE(ready('I').may_acknowledge);
 }
 
+TEST_F(ConversationTest, ABatchOfOursIsSwallowedUpToItsSync) {
+  talk_.injected_batch();
+  ASSERT_TRUE(talk_.bind());
+  EXPECT_TRUE(talk_.answering_injected());
+  EXPECT_FALSE(answer(BackendType::parse_complete).forward);
+  EXPECT_FALSE(answer(BackendType::bind_complete).forward);
+  EXPECT_FALSE(complete("SET").forward);
+  EXPECT_FALSE(answer(BackendType::close_complete).forward);
+  EXPECT_FALSE(answer(BackendType::close_complete).forward);
+  const auto rest = ready('I');
+  EXPECT_FALSE(rest.forward);
+  EXPECT_FALSE(rest.ready);
+  EXPECT_TRUE(answer(BackendType::bind_complete).forward);
+}
+
+TEST_F(ConversationTest, RowsInABatchOfOursAreAViolation) {
+  talk_.injected_batch();
+  EXPECT_TRUE(is_violation(BackendType::data_row));
+}
+
 TEST_F(ConversationTest, AProcedureMayHaveCommittedInside) {
   ASSERT_TRUE(talk_.query(statement(1, false)));
   complete("BEGIN");

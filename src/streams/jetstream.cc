@@ -64,8 +64,10 @@ Async<Result<std::unique_ptr<JetStream>>> JetStream::connect(EpollLoop& loop,
   if (!connection.info.headers) {
     co_return fail(Errc::unavailable, "the NATS server has no headers: it is older than 2.2");
   }
+  nats::ConnectOptions options;
+  connector.add_credentials(options, connection.info);
   std::unique_ptr<JetStream> made(new JetStream(loop, std::move(connection)));
-  auto introduced = co_await made->introduce(connector, std::move(name), deadline);
+  auto introduced = co_await made->introduce(std::move(options), std::move(name), deadline);
   if (!introduced) {
     const Shield shield(co_await this_fibre());
     co_await made->close();
@@ -74,10 +76,9 @@ Async<Result<std::unique_ptr<JetStream>>> JetStream::connect(EpollLoop& loop,
   co_return made;
 }
 
-Async<Result<void>> JetStream::introduce(const nats::Connector& connector,
+Async<Result<void>> JetStream::introduce(nats::ConnectOptions options,
                                          std::string name,
                                          Deadline deadline) {
-  nats::ConnectOptions options;
   options.verbose = false;
   options.pedantic = false;
   options.headers = true;
@@ -85,7 +86,6 @@ Async<Result<void>> JetStream::introduce(const nats::Connector& connector,
   options.protocol = 1;
   options.name = std::move(name);
   options.language = "meridian";
-  connector.add_credentials(options);
   nats::append_connect(out_, options);
   nats::append_subscribe(out_, inbox_ + ".r.*", {}, answers_sid);
   nats::append_subscribe(out_, inbox_ + ".p.*", {}, acks_sid);

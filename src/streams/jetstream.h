@@ -121,9 +121,7 @@ class JetStream {
 
   JetStream(EpollLoop& loop, nats::Connection connection);
 
-  Async<Result<void>> introduce(const nats::Connector& connector,
-                                std::string name,
-                                Deadline deadline);
+  Async<Result<void>> introduce(nats::ConnectOptions options, std::string name, Deadline deadline);
   Async<Result<std::string>> ask(std::string_view subject, std::string payload, Deadline deadline);
   Async<> read();
   Async<> keep_alive();

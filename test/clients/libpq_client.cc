@@ -147,6 +147,27 @@ TEST_F(LibpqTest, PreparedStatementsLiveAsLongAsTheConnection) {
   EXPECT_EQ(state_of(unknown), "26000");
 }
 
+// The door puts statements of its own in between, one for each transaction that may write.
+TEST_F(LibpqTest, TheStatementWithoutANameLivesUntilTheNextOne) {
+  run(connection, "CREATE TEMP TABLE steps (n int)");
+  const Answer prepared(
+      PQprepare(connection.get(), "", "INSERT INTO steps VALUES ($1)", 0, nullptr), PQclear);
+  ASSERT_EQ(PQresultStatus(prepared.get()), PGRES_COMMAND_OK);
+  const char* const value = "7";
+  const auto execute = [&](const char* name) {
+    return Answer(PQexecPrepared(connection.get(), name, 1, &value, nullptr, nullptr, 0), PQclear);
+  };
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(state_of(execute("")), "");
+  const Answer named(
+      PQprepare(connection.get(), "named", "INSERT INTO steps VALUES ($1 + 1)", 0, nullptr),
+      PQclear);
+  EXPECT_EQ(state_of(execute("named")), "");
+  EXPECT_EQ(state_of(execute("")), "");
+  EXPECT_EQ(value_of(run(connection, "SELECT sum(n) FROM steps")), "36");
+  EXPECT_EQ(state_of(execute("")), "26000");
+}
+
 TEST_F(LibpqTest, APipelineAnswersInOrderAndAbortsToItsSync) {
   ASSERT_EQ(PQsetnonblocking(connection.get(), 1), 0);
   ASSERT_EQ(PQenterPipelineMode(connection.get()), 1);

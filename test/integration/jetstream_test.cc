@@ -45,8 +45,9 @@ struct Stage {
     MERIDIAN_CO_CHECK(co_await supervisor->ready(soon()));
     connector.emplace(loop,
                       blocking,
-                      nats::ConnectorOptions{.endpoint = [this] { return engine->endpoint(); },
-                                             .secret = engine->token()},
+                      nats::ConnectorOptions{
+                          .endpoints = [this] { return std::vector<Endpoint>{engine->endpoint()}; },
+                          .secret = engine->token()},
                       metrics);
     co_return co_await connect();
   }

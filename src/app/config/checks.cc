@@ -41,6 +41,7 @@ class Checker {
     check_exchange();
     check_roles();
     check_views();
+    check_publish();
     check_ingest();
     check_cache();
   }
@@ -62,6 +63,10 @@ class Checker {
       wrong("tls.client_ca",
             "has no server certificate beside it; add tls.certificate and tls.key");
     }
+    if (tls.nats_handshake_first && tls.certificate.empty()) {
+      wrong("tls.nats_handshake_first",
+            "has no certificate beside it; add tls.certificate and tls.key");
+    }
   }
 
   void check_listeners() {
@@ -69,6 +74,7 @@ class Checker {
     check_listener("listen.postgres", config_.listen.postgres, taken);
     check_listener("listen.redis", config_.listen.redis, taken);
     check_listener("listen.nats", config_.listen.nats, taken);
+    check_listener("listen.nats_websocket", config_.listen.nats_websocket, taken);
     check_listener("listen.http", config_.listen.http, taken);
   }
 
@@ -123,9 +129,12 @@ class Checker {
       wrong("nats.password_file", std::string(why));
     }
     if (nats.url.empty() && !nats.ca.empty()) wrong("nats.ca", std::string(why));
+    if (nats.url.empty() && !nats.proxy_seed_file.empty()) {
+      wrong("nats.proxy_seed_file", std::string(why));
+    }
     if (nats.ca.empty() || nats.url.empty()) return;
-    const auto url = parse_url(nats.url);
-    if (url && url->scheme != "tls") {
+    const auto urls = parse_urls(nats.url);
+    if (urls && urls->front().scheme != "tls") {
       wrong("nats.ca", "is for TLS, which nats.url does not ask for; write tls:// there");
     }
   }
@@ -219,6 +228,26 @@ class Checker {
                   ", have keys in common; give one another literal text");
       }
       patterns.emplace_back(name, *std::move(pattern));
+    }
+  }
+
+  void check_publish() {
+    for (const auto& [name, rule] : config_.publish) {
+      const std::string path = path_of_key("publish", name);
+      const bool has_columns = rule.subject.contains('{');
+      const bool has_wildcards =
+          rule.subject.ends_with(".>") || (rule.subject + ".").contains(".*.");
+      if (rule.table.empty() && has_columns) {
+        wrong(path + ".subject",
+              "has columns in braces, and the rule has no table; add table, or write a wildcard");
+      }
+      if (rule.table.empty() && !rule.columns.empty()) {
+        wrong(path + ".columns", "belongs to a table, which the rule does not have");
+      }
+      if (!rule.table.empty() && has_wildcards) {
+        wrong(path + ".subject",
+              "has a wildcard, and a changed row needs one subject; write {column} instead");
+      }
     }
   }
 

@@ -33,6 +33,7 @@ using Owner = std::variant<Config*,
                            RoleConfig*,
                            BindingConfig*,
                            ViewConfig*,
+                           PublishConfig*,
                            IngestConfig*>;
 using ConstOwner = std::variant<const Config*,
                                 const IssuerConfig*,
@@ -40,6 +41,7 @@ using ConstOwner = std::variant<const Config*,
                                 const RoleConfig*,
                                 const BindingConfig*,
                                 const ViewConfig*,
+                                const PublishConfig*,
                                 const IngestConfig*>;
 
 // When a changed value counts after SIGHUP.
@@ -160,6 +162,7 @@ void add_timeline_settings(SettingTable& table);
 void add_identity_settings(SettingTable& table);
 void add_role_settings(SettingTable& table);
 void add_view_settings(SettingTable& table);
+void add_publish_settings(SettingTable& table);
 void add_ingest_settings(SettingTable& table);
 
 }  // namespace meridian::config

@@ -225,12 +225,31 @@ Async<> Relay::say_farewell() {
       visit_.stream(), farewell_, shared_.parts.loop.after(shared_.parts.limits.farewell_timeout));
 }
 
+// A client that is sending reads nothing until it has sent all, and were the stream closed before,
+// what it was told would be lost.
+Async<> Relay::hear_out() {
+  Stream& stream = visit_.stream();
+  stream.shutdown_write();
+  const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.hear_out_timeout);
+  while (!visit_.draining() && !deadline.passed(shared_.parts.loop.now())) {
+    const Transfer transfer = stream.try_read(shared_.read_buffer);
+    if (transfer.status == Transfer::Status::would_block) {
+      if (co_await stream.readable(deadline) != Wake::ready) co_return;
+    } else if (transfer.status != Transfer::Status::done) {
+      co_return;
+    } else if (co_await shared_.parts.loop.yield() != Wake::ready) {
+      co_return;
+    }
+  }
+}
+
 Async<> Relay::finish() {
   const Shield shield(co_await this_fibre());
   registration_ = {};
   visit_.on_drain(nullptr);
   if (seat_) shared_.parts.cancels.leave(seat_);
   co_await say_farewell();
+  if (still_sending_) co_await hear_out();
   visit_.stream().close();
   if (!backend_) co_return;
   const bool in_the_middle = conversation_.expected_count() > 0 || conversation_.copying_in();

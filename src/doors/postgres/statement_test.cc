@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -102,6 +103,25 @@ TEST_F(StatementTest, ShapesAreBounded) {
   EXPECT_LE(classifier_.count(), StatementClassifier::shapes_max / 2);
 }
 
+TEST_F(StatementTest, ShapesAreBoundedInBytes) {
+  // Short statements, of which much is known, in long texts.
+  constexpr std::size_t statements = 4'000;
+  Gauge known;
+  StatementClassifier classifier(catalog_, &known);
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < 40; ++i) {
+    std::string sql = "select c" + std::to_string(i) + ";";
+    for (std::size_t n = 0; n < statements; ++n)
+      sql += "select x;";
+    (void)classifier.classify(sql, StringSyntax::standard);
+    most = std::max(most, classifier.bytes());
+    EXPECT_EQ(known.value(), static_cast<std::int64_t>(classifier.bytes()));
+  }
+  EXPECT_GT(most, StatementClassifier::shapes_bytes_max / 4);
+  EXPECT_LE(most, StatementClassifier::shapes_bytes_max);
+  EXPECT_GT(classifier.count(), 0U);
+}
+
 TEST_F(StatementTest, WhoTouchesSynchronousCommitMayCommitUnflushed) {
   const auto unflushed = [&](std::string_view sql) {
     return classifier_.classify(sql, StringSyntax::standard).shape->may_commit_unflushed;
@@ -116,23 +136,23 @@ TEST(PreparedNamesTest, NamesStandForTheirStatement) {
   const auto one = std::make_shared<StatementShape>(make_opaque_shape("one"));
   const auto two = std::make_shared<StatementShape>(make_opaque_shape("two"));
   PreparedNames names;
-  EXPECT_EQ(names.statement(""), nullptr);
-  EXPECT_EQ(names.statement("s"), nullptr);
-  names.prepare("s", one);
+  EXPECT_EQ(names.statement("").shape, nullptr);
+  EXPECT_EQ(names.statement("s").shape, nullptr);
+  names.prepare("s", {.shape = one, .request = {}});
   names.bind("p", "s");
-  names.prepare("s", two);
+  names.prepare("s", {.shape = two, .request = {}});
   EXPECT_EQ(names.portal("p"), one);  // Bound before.
-  EXPECT_EQ(names.statement("s"), two);
+  EXPECT_EQ(names.statement("s").shape, two);
   names.close_statement("s");
-  EXPECT_EQ(names.statement("s"), nullptr);
+  EXPECT_EQ(names.statement("s").shape, nullptr);
   EXPECT_EQ(names.portal("p"), one);
   names.close_portal("p");
   EXPECT_EQ(names.portal("p"), nullptr);
-  names.prepare("", one);
+  names.prepare("", {.shape = one, .request = {}});
   names.bind("", "");
   EXPECT_EQ(names.portal(""), one);
   names.drop_unnamed();
-  EXPECT_EQ(names.statement(""), nullptr);
+  EXPECT_EQ(names.statement("").shape, nullptr);
   EXPECT_EQ(names.portal(""), nullptr);
   names.bind("q", "unknown");
   EXPECT_EQ(names.portal("q"), nullptr);

@@ -41,8 +41,9 @@ enum class RecordKind : std::uint8_t {
   subscription = 19,
   publications = 20,
   ingest_batch = 21,
+  outbox_publication = 22,
 };
-inline constexpr std::uint8_t record_kind_last = 21;
+inline constexpr std::uint8_t record_kind_last = 22;
 
 // "visit_opened"; "unknown" for a kind of a later version.
 std::string_view to_string(RecordKind kind) noexcept;
@@ -429,6 +430,27 @@ struct Publications {
   }
 };
 
+// Messages of the outbox that are about to be sent, written by one request: number `first_number`
+// and those after it.
+struct OutboxPublication {
+  static constexpr RecordKind kind = RecordKind::outbox_publication;
+  Text stream{};
+  Text subject{};  // Of the first.
+  std::uint64_t first_number = 0;
+  std::uint64_t messages_count = 0;
+  std::uint64_t bytes = 0;              // Of headers and payloads.
+  std::uint64_t expected_sequence = 0;  // Of the stream's message before the first.
+
+  void fields(this auto& self, auto&& field) {
+    field(1, "stream", self.stream);
+    field(2, "subject", self.subject);
+    field(3, "first_number", self.first_number);
+    field(4, "messages_count", self.messages_count);
+    field(5, "bytes", self.bytes);
+    field(6, "expected_sequence", self.expected_sequence);
+  }
+};
+
 // Messages of a stream whose effect is committed, before the stream is told.
 struct IngestBatch {
   static constexpr RecordKind kind = RecordKind::ingest_batch;
@@ -521,6 +543,9 @@ bool with_record_of(RecordKind kind, Use&& use) {
       return true;
     case RecordKind::publications:
       use(Publications());
+      return true;
+    case RecordKind::outbox_publication:
+      use(OutboxPublication());
       return true;
     case RecordKind::ingest_batch:
       use(IngestBatch());

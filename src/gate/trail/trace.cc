@@ -285,6 +285,18 @@ class Tracer {
         std::move(subjects));
   }
 
+  void tell(const Entry& entry, const OutboxPublication& publication) {
+    if (!ours(entry)) return;
+    add(entry,
+        fmt::format("outbox published {} message{} as {}",
+                    publication.messages_count,
+                    publication.messages_count == 1 ? "" : "s",
+                    printable(publication.subject.bytes)),
+        fmt::format("into {}, from number {} on",
+                    printable(publication.stream.bytes),
+                    publication.first_number));
+  }
+
   void tell(const Entry& entry, const IngestBatch& batch) {
     const std::string request = story_.request.to_hex();
     if (!batch.requests.bytes.contains(request)) return;

@@ -251,6 +251,99 @@ class Redis:
         return taken
 
 
+class Nats:
+    """A connection to the NATS door: what is subscribed to comes in order."""
+
+    def __init__(self, node, token, timeout=30.0, address=None):
+        self.stream = connect(address or node.doors["nats"], timeout)
+        self.received = b""
+        self.info = json.loads(self._line().removeprefix(b"INFO "))
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
+                   "protocol": 1, "auth_token": token}
+        self._send(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+        self.flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.stream.close()
+
+    def subscribe(self, subject, sid=1):
+        self._send(f"SUB {subject} {sid}\r\n".encode())
+        self.flush()
+
+    def publish(self, subject, payload=b"", reply=""):
+        self._send(f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n")
+
+    def flush(self):
+        """Returns when the server has seen all of it; what is said instead of PONG is raised."""
+        self._send(b"PING\r\n")
+        messages = []
+        while True:
+            line = self._line()
+            if line == b"PONG":
+                self.kept = messages
+                return
+            if line.startswith(b"-ERR"):
+                raise NatsError(line.decode())
+            if line.startswith((b"MSG", b"HMSG")):
+                messages.append(self._message(line))
+            elif line.startswith(b"PING"):
+                self._send(b"PONG\r\n")
+
+    def message(self, timeout=30.0):
+        """The next one: subject, headers, payload."""
+        self.stream.settimeout(timeout)
+        while True:
+            line = self._line()
+            if line.startswith((b"MSG", b"HMSG")):
+                return self._message(line)
+            if line.startswith(b"PING"):
+                self._send(b"PONG\r\n")
+            elif line.startswith(b"-ERR"):
+                raise NatsError(line.decode())
+
+    def messages(self, count, timeout=30.0):
+        return [self.message(timeout) for _ in range(count)]
+
+    def _message(self, line):
+        words = line.decode().split()
+        size = int(words[-1])
+        headers_size = int(words[-2]) if words[0] == "HMSG" else 0
+        while len(self.received) < size + 2:
+            self._more()
+        body, self.received = self.received[:size], self.received[size + 2 :]
+        headers = {}
+        for each in body[:headers_size].decode().split("\r\n")[1:]:
+            if each:
+                name, value = each.split(": ", 1)
+                headers[name] = value
+        return words[1], headers, body[headers_size:]
+
+    def _send(self, data):
+        self.stream.sendall(data)
+
+    def _more(self):
+        some = self.stream.recv(1 << 16)
+        if not some:
+            raise Ended()
+        self.received += some
+
+    def _line(self):
+        while b"\r\n" not in self.received:
+            self._more()
+        line, self.received = self.received.split(b"\r\n", 1)
+        return line
+
+
+class NatsError(Exception):
+    """What the server refuses."""
+
+
 def request_id_of(session):
     """The request id that the session's present transaction has in the database."""
     text = session.value("SELECT current_setting('meridian.request_id')")
