@@ -24,7 +24,8 @@ constexpr Duration failing_pause_min = std::chrono::seconds(1);
 constexpr Duration failing_pause_max = std::chrono::minutes(1);
 constexpr Duration again_pause = std::chrono::milliseconds(5);
 constexpr Duration trail_pause = std::chrono::milliseconds(100);
-constexpr int attempts_max = 12;
+constexpr int attempts_max = 50;
+constexpr int patience_max = 20;
 
 // Messages that are done beyond one that is not.
 constexpr std::size_t ahead_max = 100'000;
@@ -713,7 +714,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
       }
       const auto jitter = Duration(static_cast<std::int64_t>(
           loop_.random().next() % static_cast<std::uint64_t>(again_pause.count())));
-      if (co_await loop_.sleep(again_pause * attempt + jitter) != Wake::ready) break;
+      if (co_await loop_.sleep(again_pause * std::min(attempt, patience_max) + jitter) != Wake::ready) break;
     }
     if (result.next != BatchResult::Next::done) {
       worker.batch = nullptr;
