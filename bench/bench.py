@@ -109,6 +109,7 @@ def groups(setting, folder):
         "redis": lambda: measures.redis_rows(setting),
         "nats": lambda: measures.nats_rows(setting),
         "ingest": lambda: measures.ingest_rows(setting),
+        "outbox": lambda: measures.outbox_rows(setting, folder),
         "postgres": lambda: measures.postgres_rows(setting),
         "logins": lambda: measures.storm_rows(setting, folder),
         "commit": lambda: measures.commit_rows(setting) + measures.invalidation_rows(setting),

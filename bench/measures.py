@@ -751,5 +751,111 @@ def build_rows(folder, cores):
     ]
 
 
+# ---- The outbox.
+
+OUTBOX = """
+publish:
+  events:
+    table: events
+    subject: "events.{id}"
+"""
+
+
+class Histogram:
+    """What a histogram of the node's has counted since the last look."""
+
+    def __init__(self, node, name):
+        self.node, self.name = node, name
+        self.before = {}
+        self.before = self.look()
+
+    def look(self):
+        counts = self.node.buckets(self.name)
+        fresh = {bound: count - self.before.get(bound, 0) for bound, count in counts.items()}
+        self.before = counts
+        return fresh
+
+    @staticmethod
+    def quantile(counts, share):
+        wanted = share * max(counts.values())
+        return min(bound for bound, count in counts.items() if count >= wanted)
+
+
+def outbox_rows(setting, folder):
+    """Rows of a table that is published, from their insert to the stream's acknowledgement."""
+    node = servers.Node(setting.node.program, folder, "outbox", scale=1, more=OUTBOX)
+    try:
+        return outbox_measured(setting, node)
+    finally:
+        node.stop()
+
+
+def outbox_measured(setting, node):
+    owner = node.owner()
+    owner.query("CREATE TABLE events (id bigint, body text)")
+    published = "meridian_outbox_published_total"
+    delay = Histogram(node, "meridian_outbox_delay_seconds")
+    wait_until(lambda: owner.query(
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'events'::regclass")[0][0] == "4", 60)
+
+    def insert(session, first, count):
+        session.query(
+            f"INSERT INTO events SELECT n, repeat('x', 128) FROM generate_series({first}, "
+            f"{first + count - 1}) AS n"
+        )
+
+    insert(owner, 1, 1000)
+    wait_until(lambda: node.metric(published) >= 1000, 60)
+    rates, cpu = [], []
+    total = 100_000 if setting.quick else 400_000
+    for _ in range(setting.repeats):
+        begun, before = time.monotonic(), servers.cpu_seconds(node.pid)
+        goal = node.metric(published) + total
+        sessions = [node.owner() for _ in range(2)]
+
+        def load(session):
+            for i in range(total // 2000):
+                insert(session, i * 1000, 1000)
+
+        threads = [threading.Thread(target=load, args=(session,)) for session in sessions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wait_until(lambda g=goal: node.metric(published) >= g, 300)
+        rates.append(total / (time.monotonic() - begun))
+        cpu.append((servers.cpu_seconds(node.pid) - before) / total * 1e6)
+        for session in sessions:
+            session.close()
+    delay.look()
+    halves, tails = [], []
+    for _ in range(setting.repeats):
+        # One row a transaction, 2,000 transactions a second, by the stock tool.
+        script = node.data.parent / "outbox.sql"
+        script.write_text("INSERT INTO events VALUES (1, repeat('x', 128));\n")
+        client(
+            setting,
+            ["pgbench", "-n", "-f", str(script), "-R", "2000", "-c", "8", "-j", "2", "-T",
+             "5" if setting.quick else "15", "-h", str(node.sockets), "-p",
+             node.postgres_socket.rpartition(".")[2], "-U", "meridian", servers.DATABASE],
+            env={**os.environ, "PGPASSWORD": node.owner_password},
+        )
+        time.sleep(1)
+        counts = delay.look()
+        halves.append(delay.quantile(counts, 0.5) * 1e3)
+        tails.append(delay.quantile(counts, 0.99) * 1e3)
+    owner.close()
+    return [
+        Row("outbox: rows inserted to acknowledged", statistics.median(rates), None, "rows/s", 80_000,
+            of_value=True, samples={"meridian": rates}),
+        Row("outbox: Meridian's processor time", statistics.median(cpu), None, "us/row", None,
+            samples={"meridian": cpu}),
+        Row("outbox: p50 at 2,000 tx/s", statistics.median(halves), None, "ms", 2, at_least=False,
+            of_value=True, samples={"meridian": halves}),
+        Row("outbox: p99 at 2,000 tx/s", statistics.median(tails), None, "ms", 10, at_least=False,
+            of_value=True, samples={"meridian": tails}),
+    ]
+
+
 def thread_times(pid):
     return {thread: servers.cpu_seconds(pid, thread) for thread in os.listdir(f"/proc/{pid}/task")}

@@ -59,6 +59,7 @@ class Relay final : public VisitControl {
     done,    // The message was taken.
     more,    // It is not all there.
     attach,  // A backend is needed first.
+    cancel,  // A cancel that is on its way has to arrive first.
     leave,   // The visit ends.
   };
   Async<> read_client();

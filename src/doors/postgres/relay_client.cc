@@ -93,15 +93,9 @@ Deadline Relay::idle_deadline() const {
 // Takes messages off `input` until something has to be done first. `done`: the buffer is full.
 Relay::Step Relay::take_messages(std::string_view& input) {
   for (;;) {
-    if (awaits_cancel()) {
-      from_client_ = std::string(input);
-      if (!co_await send_to_backend()) co_return false;
-      while (awaits_cancel()) {
-        if (co_await cancelled_.wait() != Wake::ready) co_return false;
-      }
-      input = from_client_;
-    }
-    const Step step = input.empty() ? Step::more : take_message(input);
+    if (input.empty()) return Step::more;
+    if (awaits_cancel()) return Step::cancel;
+    const Step step = take_message(input);
     if (step != Step::done || shared_.write_buffer.size() >= forward_bytes_max) return step;
   }
 }
@@ -127,6 +121,9 @@ Async<bool> Relay::take_rest(Step step, std::string_view input) {
       co_return false;
     }
     if (step == Step::more) co_return true;
+    while (step == Step::cancel && awaits_cancel()) {
+      if (co_await cancelled_.wait() != Wake::ready) co_return false;
+    }
     input = from_client_;
     step = take_messages(input);
   }
