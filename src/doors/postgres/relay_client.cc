@@ -90,17 +90,11 @@ Deadline Relay::idle_deadline() const {
   return Deadline::at((waits ? shared_.parts.loop.batch_time() : active_at_) + timeout);
 }
 
-// Takes messages off `input` until something has to be done first. `done`: the buffer is full.
+// Takes messages off `input` until something has to be done first. `done`: the buffer is full, or a
+// cancel is under way that must not hit what comes next.
 Relay::Step Relay::take_messages(std::string_view& input) {
   for (;;) {
-    if (awaits_cancel()) {
-      from_client_ = std::string(input);
-      if (!co_await send_to_backend()) co_return false;
-      while (awaits_cancel()) {
-        if (co_await cancelled_.wait() != Wake::ready) co_return false;
-      }
-      input = from_client_;
-    }
+    if (awaits_cancel()) return Step::done;
     const Step step = input.empty() ? Step::more : take_message(input);
     if (step != Step::done || shared_.write_buffer.size() >= forward_bytes_max) return step;
   }
@@ -127,6 +121,9 @@ Async<bool> Relay::take_rest(Step step, std::string_view input) {
       co_return false;
     }
     if (step == Step::more) co_return true;
+    while (awaits_cancel()) {
+      if (co_await cancelled_.wait() != Wake::ready) co_return false;
+    }
     input = from_client_;
     step = take_messages(input);
   }
