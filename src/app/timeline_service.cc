@@ -86,7 +86,12 @@ TimelineService::TimelineService(EpollLoop& loop,
       server_(std::move(server)),
       config_(std::move(config)),
       schema_changed_(std::move(schema_changed)),
-      admin_(loop, [this] { return server_.admin_options(); }),
+      admin_(loop,
+             [this] {
+               PostgresOptions options = server_.admin_options();
+               options.lock_timeout = PostgresOptions::gives_way;
+               return options;
+             }),
       positions_(loop, [this] { return server_.admin_options(); }),
       invalidator_(shared.coherence, *this, shared.metrics),
       revocation_feed_(loop, shared.revocations, admin_),
