@@ -53,6 +53,7 @@ struct BindingConfig {
   std::string issuer;                  // The name of an issuer.
   std::string subject;                 // Exact, or with `*` for a whole segment between / or :
   std::vector<ClaimCondition> claims;  // All of them.
+  std::string certificate{};           // Of the client: empty, "any", or a pattern of its names.
   std::optional<WallTime> review_by;
   AfterReview after_review = AfterReview::warn;
 };
@@ -90,6 +91,8 @@ struct NatsConfig {
   std::uint32_t responses_max = 0;   // To the reply subject of a message that was received.
   Duration responses_expiry = std::chrono::minutes(2);
   std::uint32_t subscriptions_max = 1'000;  // Of one visit.
+  std::uint32_t messages_per_second = 0;    // Likewise; 0: as many as it likes.
+  std::uint64_t pending_max = 1'048'576;    // Bytes of refusals that wait for one visit.
   std::uint32_t visits_max = 1'000;         // On this node.
 };
 

@@ -33,9 +33,18 @@ Result<void> Conversation::function_call(StatementStart start) {
   return expect(Kind::function, start);
 }
 
-void Conversation::injected_query() {
+void Conversation::injected_query(bool settings_are_news) {
   MERIDIAN_ASSERT(at_rest());
-  expected_.push_back({.kind = Kind::injected, .start = {.may_write = false}});
+  expected_.push_back({.kind = Kind::injected,
+                       .start = {.may_write = false},
+                       .settings_are_news = settings_are_news});
+}
+
+void Conversation::injected_batch(bool settings_are_news) {
+  MERIDIAN_ASSERT(at_rest());
+  expected_.push_back({.kind = Kind::injected_batch,
+                       .start = {.may_write = false},
+                       .settings_are_news = settings_are_news});
 }
 
 Result<void> Conversation::parse() {
@@ -104,10 +113,9 @@ Result<Conversation::Verdict> Conversation::answer(BackendType type, std::string
     case BackendType::notification_response: {
       // May come at any time. A notice about something of ours is of no use to the client.
       Verdict verdict;
-      if (!expected_.empty() && expected_.front().kind == Kind::injected &&
-          type != BackendType::notification_response) {
-        verdict.forward = false;
-      }
+      verdict.forward =
+          !answering_injected() || type == BackendType::notification_response ||
+          (type == BackendType::parameter_status && expected_.front().settings_are_news);
       return verdict;
     }
     case BackendType::ready_for_query:
@@ -160,12 +168,17 @@ Result<Conversation::Verdict> Conversation::answer_query(BackendType type, std::
     verdict = completed(body, true);
   } else if (type == BackendType::copy_in_response && head.kind == Kind::query) {
     begin_copy_in();
+  } else if (head.kind == Kind::injected_batch) {
+    if (type != BackendType::parse_complete && type != BackendType::bind_complete &&
+        type != BackendType::close_complete && type != BackendType::data_row) {
+      return violation(type, "which is no answer to what was put in between");
+    }
   } else if (type != BackendType::empty_query_response && type != BackendType::row_description &&
              type != BackendType::data_row && type != BackendType::copy_out_response &&
              type != BackendType::copy_data && type != BackendType::copy_done) {
     return violation(type, "which is no answer to a simple query");
   }
-  verdict.forward = head.kind != Kind::injected;
+  verdict.forward = !is_injected(head.kind);
   return verdict;
 }
 
@@ -266,11 +279,10 @@ Result<Conversation::Verdict> Conversation::ready(std::string_view body) {
     --syncs_in_copy_;
   } else {
     const Kind head = expected_.front().kind;
-    if (head != Kind::query && head != Kind::injected && head != Kind::function &&
-        head != Kind::sync) {
+    if (!is_simple(head) && head != Kind::sync) {
       return violation(BackendType::ready_for_query, "before what was asked is answered");
     }
-    verdict.forward = head != Kind::injected;
+    verdict.forward = !is_injected(head);
     verdict.ready = verdict.forward;
     pop();
   }

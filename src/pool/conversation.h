@@ -55,7 +55,11 @@ class Conversation {
   Result<void> copy_end();  // CopyDone or CopyFail.
 
   // A simple query of our own, in between: its answers are swallowed. Requires at_rest().
-  void injected_query();
+  // `settings_are_news`: the client is told of the settings that it changes.
+  void injected_query(bool settings_are_news = false);
+
+  // The same for messages of the extended protocol up to their Sync.
+  void injected_batch(bool settings_are_news = false);
 
   // ---- What comes back.
 
@@ -82,7 +86,7 @@ class Conversation {
 
   // The next answer belongs to something of ours.
   bool answering_injected() const noexcept {
-    return !expected_.empty() && expected_.front().kind == Kind::injected;
+    return !expected_.empty() && is_injected(expected_.front().kind);
   }
 
   // When the statement that runs now was forwarded; nothing when none runs.
@@ -98,6 +102,7 @@ class Conversation {
   enum class Kind : std::uint8_t {
     query,
     injected,
+    injected_batch,
     function,
     parse,
     bind,
@@ -109,11 +114,15 @@ class Conversation {
   };
   // Answered by results and a ReadyForQuery, as against a message of the extended protocol.
   static bool is_simple(Kind kind) noexcept {
-    return kind == Kind::query || kind == Kind::injected || kind == Kind::function;
+    return kind == Kind::query || kind == Kind::function || is_injected(kind);
+  }
+  static bool is_injected(Kind kind) noexcept {
+    return kind == Kind::injected || kind == Kind::injected_batch;
   }
   struct Expected {
     Kind kind;
     StatementStart start;
+    bool settings_are_news = false;
   };
 
   Result<void> expect(Kind kind, StatementStart start = {});

@@ -112,6 +112,36 @@ TEST_F(ConversationTest, ARollbackBehindACommitInOneTextDoes) {
   EXPECT_TRUE(ready('I').may_acknowledge);
 }
 
+TEST_F(ConversationTest, ABatchOfOursIsSwallowedUpToItsSync) {
+  talk_.injected_batch();
+  ASSERT_TRUE(talk_.bind());
+  EXPECT_TRUE(talk_.answering_injected());
+  EXPECT_FALSE(answer(BackendType::parse_complete).forward);
+  EXPECT_FALSE(answer(BackendType::bind_complete).forward);
+  EXPECT_FALSE(complete("SET").forward);
+  EXPECT_FALSE(answer(BackendType::close_complete).forward);
+  EXPECT_FALSE(answer(BackendType::close_complete).forward);
+  const auto rest = ready('I');
+  EXPECT_FALSE(rest.forward);
+  EXPECT_FALSE(rest.ready);
+  EXPECT_TRUE(answer(BackendType::bind_complete).forward);
+}
+
+TEST_F(ConversationTest, ACopyInABatchOfOursIsAViolation) {
+  talk_.injected_batch();
+  EXPECT_TRUE(is_violation(BackendType::copy_in_response));
+}
+
+TEST_F(ConversationTest, SettingsThatArePutBackAreNews) {
+  for (const bool news : {false, true}) {
+    talk_.injected_query(news);
+    EXPECT_EQ(answer(BackendType::parameter_status).forward, news);
+    EXPECT_FALSE(answer(BackendType::notice_response).forward);
+    EXPECT_FALSE(complete("SELECT 1").forward);
+    EXPECT_FALSE(ready('I').forward);
+  }
+}
+
 TEST_F(ConversationTest, AProcedureMayHaveCommittedInside) {
   ASSERT_TRUE(talk_.query(statement(1, false)));
   complete("BEGIN");

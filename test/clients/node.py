@@ -25,7 +25,8 @@ node: {{ name: clients, loops: 2 }}
 listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", nats: "127.0.0.1:0" }}
 tls: {{ certificate: server.pem, key: server.key }}
 # Every client comes from one address here, and the tests log in wrongly on purpose.
-limits: {{ failed_logins_per_minute: 10000 }}
+# A value of 100 MB is 200 MB where a client writes it in hexadecimal.
+limits: {{ failed_logins_per_minute: 10000, request_bytes_max: 256MiB }}
 {issuers}
 roles:
   checkout:
@@ -74,10 +75,29 @@ GRANT CREATE ON SCHEMA public TO checkout;
 REFUSALS = {
     "garbage": "the token is not three parts joined by dots",
     "forged": "the token's signature is wrong",
-    "expired": "the token expired [0-9]+ s ago",
+    "expired": "the token expired [0-9.]+ [a-z]+ ago",
     "audience": 'the token\'s audience is "elsewhere"; this node accepts "meridian"',
     "unbound": 'bound to issuer meridian, subject "nobody"',
 }
+
+# Statements that fail, each with the code that every client must see. The session goes on after each.
+SQLSTATES = [
+    ["SELECT 1 / 0", "22012"],
+    ["SELECT 2147483647 + 1", "22003"],
+    ["SELECT 'x'::int", "22P02"],
+    ["SELEC 1", "42601"],
+    ["SELECT nothing FROM orders", "42703"],
+    ["SELECT * FROM nothing", "42P01"],
+    ["SELECT nothing()", "42883"],
+    ["SELECT * FROM pg_authid", "42501"],
+    ["ALTER TABLE orders ADD x int", "42501"],
+    ["INSERT INTO orders (id, customer_id) VALUES (1, 1)", "23505"],
+    ["INSERT INTO orders (id, customer_id) VALUES (999999, 999999)", "23503"],
+    ["INSERT INTO orders (id, customer_id) VALUES (999999, NULL)", "23502"],
+    ["DO $$ BEGIN RAISE EXCEPTION 'told'; END $$", "P0001"],
+    ["DO $$ BEGIN RAISE EXCEPTION 'told' USING ERRCODE = 'MX001'; END $$", "MX001"],
+    ["DO $$ BEGIN RAISE EXCEPTION 'told' USING ERRCODE = '40001'; END $$", "40001"],
+]
 
 
 class NodeError(Exception):
@@ -205,6 +225,9 @@ class Node:
         return self.meridian("psql", "--owner", "--database", "shop", "--", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1",
                              input=sql)
 
+    def token_command(self):
+        return [self.program, "--config", self.config, "--data", self.data, "token", "--subject"]
+
     def token(self, subject="checkout", ttl="10m", **options):
         more = [part for name, value in options.items() for part in (f"--{name}", value)]
         return self.meridian("token", "--subject", subject, "--ttl", ttl, *more).strip()
@@ -235,8 +258,11 @@ class Node:
             "NODE_REDIS_PORT": str(self.doors["redis"][1]),
             "NODE_HTTP_PORT": str(self.doors["http"][1]),
             "NODE_CA": str(self.ca),
+            # Followed by a subject and how long it shall be good: what a client's provider of credentials runs.
+            "TOKEN_COMMAND": json.dumps([str(part) for part in self.token_command()]),
             "TOKEN_CHECKOUT": self.token("checkout"),
             "TOKEN_STOREFRONT": self.token("storefront"),
             "TOKEN_CLERK": self.token("clerk"),
+            "SQLSTATES": json.dumps(SQLSTATES),
             "TOKENS_BAD": json.dumps({kind: [bad[kind], REFUSALS[kind]] for kind in REFUSALS}),
         }

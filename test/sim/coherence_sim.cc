@@ -253,7 +253,7 @@ class World final : public InvalidationListener {
   // At rest: the feed has delivered everything, and what is kept is what the database has.
   Async<> rest() {
     auto last = co_await database_.flushed(Deadline::never());
-    while (last && (coherence_.applied() < *last || !coherence_.serving())) {
+    while (last && (coherence_.applied() < last->value || !coherence_.serving())) {
       (void)co_await loop_.sleep(milliseconds(10));
       last = co_await database_.flushed(Deadline::never());
     }

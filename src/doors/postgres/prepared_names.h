@@ -18,66 +18,81 @@ class PreparedNames {
 
   using Shape = std::shared_ptr<StatementShape>;
 
-  void prepare(std::string_view statement, Shape shape) {
-    put(statements_, unnamed_statement_, statement, std::move(shape));
+  struct Prepared {
+    Shape shape;        // Null for a name that is not known.
+    RequestId request;  // That its text gave; or nil.
+  };
+
+  void prepare(std::string_view statement, Prepared prepared) {
+    put(statements_, unnamed_statement_, statement, std::move(prepared));
   }
   void bind(std::string_view portal, std::string_view statement) {
-    put(portals_, unnamed_portal_, portal, find(statements_, unnamed_statement_, statement));
+    const Shape& shape = find(statements_, unnamed_statement_, statement).shape;
+    // What is executed again and again is bound to the same each time.
+    if (portal.empty() && unnamed_portal_ == shape) return;
+    put(portals_, unnamed_portal_, portal, shape);
   }
   void close_statement(std::string_view statement) {
     erase(statements_, unnamed_statement_, statement);
   }
   void close_portal(std::string_view portal) { erase(portals_, unnamed_portal_, portal); }
 
-  // Null for a name that is not known.
-  const Shape& statement(std::string_view name) const {
+  const Prepared& statement(std::string_view name) const {
     return find(statements_, unnamed_statement_, name);
   }
+  // Null for a name that is not known.
   const Shape& portal(std::string_view name) const { return find(portals_, unnamed_portal_, name); }
 
   // A simple query destroys the unnamed ones.
   void drop_unnamed() {
-    unnamed_statement_.reset();
-    unnamed_portal_.reset();
+    unnamed_statement_ = {};
+    unnamed_portal_ = {};
   }
+
+  bool has_unnamed_statement() const noexcept { return unnamed_statement_.shape != nullptr; }
+  bool has_unnamed_portal() const noexcept { return unnamed_portal_ != nullptr; }
 
  private:
   struct Hash {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const noexcept { return hash_bytes(text); }
   };
-  using Names = std::unordered_map<std::string, Shape, Hash, std::equal_to<>>;
+  template <class Known>
+  using Names = std::unordered_map<std::string, Known, Hash, std::equal_to<>>;
 
-  static void put(Names& names, Shape& unnamed, std::string_view name, Shape shape) {
+  template <class Known>
+  static void put(Names<Known>& names, Known& unnamed, std::string_view name, Known known) {
     if (name.empty()) {
-      unnamed = std::move(shape);
+      unnamed = std::move(known);
       return;
     }
     const auto found = names.find(name);
     if (found != names.end()) {
-      found->second = std::move(shape);
+      found->second = std::move(known);
     } else if (names.size() < names_max) {
-      names.emplace(name, std::move(shape));
+      names.emplace(name, std::move(known));
     }
   }
-  static const Shape& find(const Names& names, const Shape& unnamed, std::string_view name) {
-    static const Shape none;
+  template <class Known>
+  static const Known& find(const Names<Known>& names, const Known& unnamed, std::string_view name) {
+    static const Known none{};
     if (name.empty()) return unnamed;
     const auto found = names.find(name);
     return found == names.end() ? none : found->second;
   }
-  static void erase(Names& names, Shape& unnamed, std::string_view name) {
+  template <class Known>
+  static void erase(Names<Known>& names, Known& unnamed, std::string_view name) {
     if (name.empty()) {
-      unnamed.reset();
+      unnamed = {};
     } else if (const auto found = names.find(name); found != names.end()) {
       names.erase(found);
     }
   }
 
-  Shape unnamed_statement_;
+  Prepared unnamed_statement_;
   Shape unnamed_portal_;
-  Names statements_;
-  Names portals_;
+  Names<Prepared> statements_;
+  Names<Shape> portals_;
 };
 
 }  // namespace meridian

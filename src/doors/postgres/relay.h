@@ -22,6 +22,12 @@
 
 namespace meridian {
 
+// Which settings of a session are no longer as the client asked for at its start.
+struct LostSettings {
+  bool application_name = false;
+  std::uint32_t applied = 0;  // A bit for each of ClientSettings::applied.
+};
+
 class Relay final : public VisitControl {
  public:
   Relay(PostgresDoorShared& shared,
@@ -56,7 +62,8 @@ class Relay final : public VisitControl {
     leave,   // The visit ends.
   };
   Async<> read_client();
-  Async<bool> take_client_bytes(std::string_view bytes);
+  Step take_messages(std::string_view& input);
+  Async<bool> take_rest(Step step, std::string_view input);
   Step take_message(std::string_view& input);
   Step take_whole(postgres::FrontendType type, std::string_view message);
   Step take_part(const postgres::Frame& frame, std::string_view& input);
@@ -68,8 +75,14 @@ class Relay final : public VisitControl {
   Step checked(Result<void> result);
   Result<StatementStart> begin_statement(StatementShape& shape, std::size_t size, bool extended);
   StatementClassifier::Classified classify(std::string_view sql);
-  void stamp(StatementShape& shape, RequestId given);
+  // A simple query destroys the statement and the portal without a name; with `keep_unnamed` they
+  // stay.
+  void stamp(StatementShape& shape, RequestId given, bool keep_unnamed = false);
+  bool holds_unnamed_portal() const noexcept;
+  bool too_far_ahead() const noexcept;
+  bool awaits_cancel() const noexcept;
   void forward(std::string_view bytes) { shared_.write_buffer += bytes; }
+  bool sent_to_backend();
   Async<bool> send_to_backend();
 
   // From the backend to the client (relay_server.cc).
@@ -80,7 +93,8 @@ class Relay final : public VisitControl {
     bool copied = false;                   // `text` counts.
   };
   Async<> read_backend();
-  Async<bool> take_server_bytes(std::string_view bytes);
+  bool passed_at_once(std::string_view input, Passed& passed);
+  Async<bool> deliver(Passed passed);
   Result<Passed> pass(std::string_view input);
   Result<void> note_answer(postgres::BackendType type,
                            std::string_view body,
@@ -104,10 +118,15 @@ class Relay final : public VisitControl {
   void say(const Error& error);
   void say(std::string_view sqlstate, std::string_view message);
   Async<> say_farewell();
+  Async<> hear_out();
+  Async<> discard(std::uint64_t bytes, Deadline deadline);
+  Async<> release_backend();
   std::string setup_statement();
+  std::string settings_statement(const LostSettings& lost);
+  void note_resets(const StatementShape& shape);
   std::string identity_proof() const;
-  void cancel_requested();
-  Async<> cancel_backend();
+  void cancel_requested(CancelKeys::Done done);
+  Async<> cancel_backend(CancelKeys::Done done = {});
 
   PostgresDoorShared& shared_;
   Visit& visit_;
@@ -130,15 +149,19 @@ class Relay final : public VisitControl {
   std::string farewell_;  // The last message to the client, if there is one.
   std::string notice_;    // To be put between two messages.
 
+  // More than a server keeps back, and so far below the bound that what is read at once fits in.
+  static constexpr std::size_t expected_count_max = Conversation::expected_max / 8;
+
   std::size_t requests_owed_ = 0;  // Of the client, each ended by a ReadyForQuery.
   Time active_at_;  // When the client last asked for something or got the last of an answer.
   bool listens_ = false;
 
   RequestId request_;  // As the database knows it: what was stamped last.
   std::uint32_t ordinal_ = 0;
-  bool stamped_ = false;      // In this transaction.
-  bool in_timeline_ = false;  // The database is the timeline's, and views depend on it.
-  bool unflushed_ = false;    // The session may commit without waiting for the disk.
+  std::uint64_t unheard_bytes_ = 0;  // The rest of a message that is refused.
+  bool stamped_ = false;             // In this transaction.
+  bool in_timeline_ = false;         // The database is the timeline's, and views depend on it.
+  bool unflushed_ = false;           // The session may commit without waiting for the disk.
   bool leave_at_rest_ = false;
   bool passing_on_ = false;  // An answer is on its way to the client, or held for the cache.
   Duration cancel_pause_{};  // Before the next cancel of the statement that is running; zero:
@@ -147,12 +170,14 @@ class Relay final : public VisitControl {
   bool server_ended_ = false;     // It has told the client why.
   bool lost_ = false;             // The backend is gone, or not to be believed any more.
   std::optional<Error> refused_;  // The server did not take what was injected.
+  std::optional<LostSettings> lost_settings_;  // To be put back; the identity always is.
   std::uint32_t cancelling_ = 0;
-  Event cancelled_;    // A cancel has come to its end.
-  Event running_;      // Another statement runs than before.
-  Event answered_;     // A request has come to its end.
-  Event set_up_;       // The settings were taken, or not.
-  Scope server_side_;  // read_backend() and cancels.
+  Event cancelled_;        // A cancel has come to its end.
+  bool guarding_ = false;  // guard_statements() looks again, no later than any deadline of now.
+  Event running_;          // It does not, and a statement runs; or the timeout is another.
+  Event answered_;         // A request has come to its end.
+  Event set_up_;           // The settings were taken, or not.
+  Scope server_side_;      // read_backend() and cancels.
 };
 
 }  // namespace meridian

@@ -29,7 +29,7 @@ constexpr std::size_t forward_bytes_max = 256 * 1024;
 
 Async<> Relay::read_client() {
   for (;;) {
-    while (requests_owed_ > shared_.parts.limits.pipelined_max) {
+    while (too_far_ahead()) {
       if (co_await answered_.wait() != Wake::ready) co_return;
     }
     // A cancel that comes too late must not hit what the client asks for next.
@@ -54,11 +54,32 @@ Async<> Relay::read_client() {
       co_return;
     }
     visit_.counters.bytes_in += transfer.size;
-    active_at_ = shared_.parts.loop.now();
-    if (!co_await take_client_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    active_at_ = shared_.parts.loop.batch_time();
+    std::string_view input(shared_.read_buffer.data(), transfer.size);
+    if (!from_client_.empty()) {
+      from_client_ += input;
+      input = from_client_;
+    }
+    const Step step = take_messages(input);
+    const bool usual = step == Step::more && input.empty() && backend_;
+    if (usual) from_client_ = {};
+    if (!(usual && sent_to_backend()) && !co_await take_rest(step, input)) co_return;
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
     if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
   }
+}
+
+// A cancel that is on its way was meant for what has ended meanwhile; the server may even signal
+// twice.
+bool Relay::awaits_cancel() const noexcept {
+  return cancelling_ > 0 && backend_ && conversation_.at_rest();
+}
+
+// Beyond it the client is not read. The answers come all the same: without a Sync a server keeps no
+// more than its buffer of 8 KiB back.
+bool Relay::too_far_ahead() const noexcept {
+  return requests_owed_ > shared_.parts.limits.pipelined_max ||
+         conversation_.expected_count() > expected_count_max;
 }
 
 // While an answer is owed the next look comes after a whole timeout.
@@ -66,20 +87,29 @@ Deadline Relay::idle_deadline() const {
   const Duration timeout = shared_.parts.limits.idle_timeout;
   if (timeout == Duration::zero() || listens_) return Deadline::never();
   const bool waits = backend_ && !conversation_.at_rest();
-  return Deadline::at((waits ? shared_.parts.loop.now() : active_at_) + timeout);
+  return Deadline::at((waits ? shared_.parts.loop.batch_time() : active_at_) + timeout);
 }
 
-// `bytes` are in a buffer of the loop: good until the first wait.
-Async<bool> Relay::take_client_bytes(std::string_view bytes) {
-  std::string_view input = bytes;
-  if (!from_client_.empty()) {
-    from_client_ += bytes;
-    input = from_client_;
-  }
+// Takes messages off `input` until something has to be done first. `done`: the buffer is full.
+Relay::Step Relay::take_messages(std::string_view& input) {
   for (;;) {
+    if (awaits_cancel()) {
+      from_client_ = std::string(input);
+      if (!co_await send_to_backend()) co_return false;
+      while (awaits_cancel()) {
+        if (co_await cancelled_.wait() != Wake::ready) co_return false;
+      }
+      input = from_client_;
+    }
     const Step step = input.empty() ? Step::more : take_message(input);
-    if (step == Step::done && shared_.write_buffer.size() < forward_bytes_max) continue;
-    // What is left lies in the loop's buffer or at the end of ours.
+    if (step != Step::done || shared_.write_buffer.size() >= forward_bytes_max) return step;
+  }
+}
+
+// Does what stopped take_messages() and goes on. `input` is in a buffer of the loop, good until the
+// first wait, or at the end of from_client_.
+Async<bool> Relay::take_rest(Step step, std::string_view input) {
+  for (;;) {
     from_client_ = std::string(input);
     if (step == Step::leave) {
       // What came before it goes out; only then does the visit end.
@@ -93,11 +123,12 @@ Async<bool> Relay::take_client_bytes(std::string_view bytes) {
         visit_.note_end("no backend: " + attached.error().detail());
         co_return false;
       }
-    } else if (backend_ && !co_await send_to_backend()) {
+    } else if (backend_ && !sent_to_backend() && !co_await send_to_backend()) {
       co_return false;
     }
     if (step == Step::more) co_return true;
     input = from_client_;
+    step = take_messages(input);
   }
 }
 
@@ -119,10 +150,13 @@ Relay::Step Relay::take_message(std::string_view& input) {
   }
   const Frame frame = framer.next(input);
   if (frame.size > shared_.parts.limits.request_bytes_max) {
-    return checked(fail(Errc::exhausted,
-                        "a message of " + std::to_string(frame.size) +
+    const std::string why = "a message of " + std::to_string(frame.size) +
                             " bytes exceeds request_bytes_max=" +
-                            std::to_string(shared_.parts.limits.request_bytes_max)));
+                            std::to_string(shared_.parts.limits.request_bytes_max);
+    say("54000", why);  // program_limit_exceeded
+    visit_.note_end(why);
+    unheard_bytes_ = std::max<std::uint64_t>(frame.size, input.size() + 1) - input.size();
+    return Step::leave;
   }
   switch (frame.status) {
     case Frame::Status::refused:
@@ -281,21 +315,26 @@ Relay::Step Relay::on_opaque_query(std::size_t size) {
 Relay::Step Relay::on_parse(std::string_view statement, std::string_view sql) {
   const auto classified = sql.data() ? classify(sql) : shared_.classifier.opaque();
   if (auto allowed = check_statement(*classified.shape); !allowed) return checked(allowed);
-  stamp(*classified.shape, classified.request);
-  names_.prepare(statement, classified.shape);
+  stamp(*classified.shape,
+        classified.request,
+        (names_.has_unnamed_statement() && !statement.empty()) || holds_unnamed_portal());
+  names_.prepare(statement, {.shape = classified.shape, .request = classified.request});
   return checked(conversation_.parse());
 }
 
 Relay::Step Relay::on_bind(std::string_view portal, std::string_view statement) {
-  if (const auto& shape = names_.statement(statement)) stamp(*shape, {});
+  if (const auto& prepared = names_.statement(statement); prepared.shape) {
+    stamp(*prepared.shape,
+          prepared.request,
+          names_.has_unnamed_statement() || (!portal.empty() && holds_unnamed_portal()));
+  }
   names_.bind(portal, statement);
   return checked(conversation_.bind());
 }
 
 Relay::Step Relay::on_execute(std::string_view portal) {
   const auto& known = names_.portal(portal);
-  const auto shape = known ? known : shared_.classifier.opaque().shape;
-  auto start = begin_statement(*shape, 0, true);
+  auto start = begin_statement(known ? *known : shared_.classifier.opaque_shape(), 0, true);
   return checked(start ? conversation_.execute(*start) : std::unexpected(start.error()));
 }
 
@@ -324,10 +363,12 @@ Result<StatementStart> Relay::begin_statement(StatementShape& shape,
                        .extended_protocol = extended,
                        .copy = shape.copies},
       shape.text));
+  note_resets(shape);
   ++visit_.counters.statements;
   shared_.statements.add();
   unflushed_ = unflushed_ || shape.may_commit_unflushed;
-  running_.notify_all();
+  const bool has_timeout = principal_->role->postgres->statement_timeout != Duration::zero();
+  if (has_timeout && !guarding_) running_.notify_all();
   return StatementStart{.ordinal = ordinal_,
                         .started_at = shared_.parts.loop.now(),
                         .may_write = in_timeline_ && !proven};
@@ -336,21 +377,45 @@ Result<StatementStart> Relay::begin_statement(StatementShape& shape,
 // Each transaction that may write has a request id of its own, set in front of its first statement;
 // it travels with that and costs no round trip. Where messages are under way already the
 // transaction keeps the one of before.
-void Relay::stamp(StatementShape& shape, RequestId given) {
+void Relay::stamp(StatementShape& shape, RequestId given, bool keep_unnamed) {
   if (!conversation_.at_rest() || conversation_.status() == postgres::TransactionStatus::failed)
     return;
-  if (!given.nil()) {
-    if (given == request_) return;
+  const bool restores =
+      lost_settings_ && conversation_.status() == postgres::TransactionStatus::idle;
+  if (!given.nil() && given != request_) {
     request_ = given;
-  } else {
-    if (stamped_ || shared_.classifier.proven_read_only(shape)) return;
+    stamped_ = true;
+  } else if (given.nil() && !stamped_ && !shared_.classifier.proven_read_only(shape)) {
     request_ = RequestId::make(shared_.parts.loop.wall_now(), shared_.parts.loop.random());
+    stamped_ = true;
+  } else if (!restores) {
+    return;
   }
-  stamped_ = true;
-  postgres::append_query(shared_.write_buffer,
-                         "SET meridian.request_id = '" + request_.to_string() + "'");
-  conversation_.injected_query();
+  const std::string sql = restores ? settings_statement(*lost_settings_)
+                                   : "SET meridian.request_id = '" + request_.to_string() + "'";
+  if (restores) lost_settings_.reset();
+  std::string& out = shared_.write_buffer;
+  if (!keep_unnamed) {
+    postgres::append_query(out, sql);
+    conversation_.injected_query(restores);
+  } else {
+    // A name that is the client's by no chance.
+    const std::string name = "meridian:" + request_.to_string();
+    postgres::append_parse(out, name, sql);
+    postgres::append_bind(out, name, name, {});
+    postgres::append_execute(out, name);
+    postgres::append_close(out, postgres::Target::portal, name);
+    postgres::append_close(out, postgres::Target::statement, name);
+    postgres::append_sync(out);
+    conversation_.injected_batch(restores);
+  }
   shared_.stamped.add();
+}
+
+// A portal lives as long as its transaction.
+bool Relay::holds_unnamed_portal() const noexcept {
+  return names_.has_unnamed_portal() &&
+         conversation_.status() == postgres::TransactionStatus::in_transaction;
 }
 
 // Ends the visit on an error of the client's, or of the trail.
@@ -361,21 +426,25 @@ Relay::Step Relay::checked(Result<void> result) {
   return Step::leave;
 }
 
-Async<bool> Relay::send_to_backend() {
+// Without a wait, and so without a coroutine: the usual way. False: the rest is in to_backend_.
+bool Relay::sent_to_backend() {
   std::string& out = shared_.write_buffer;
-  if (out.empty() && to_backend_.empty()) co_return true;
-  Stream& stream = backend_->stream();
   if (to_backend_.empty()) {
-    const Transfer transfer = stream.try_write(out);
-    if (transfer.status == Transfer::Status::done && transfer.size == out.size()) {
-      out.clear();
-      co_return true;
-    }
-    to_backend_.assign(out, transfer.size);
-  } else {
-    to_backend_ += out;
+    if (out.empty()) return true;
+    const Transfer transfer = backend_->stream().try_write(out);
+    const bool all = transfer.status == Transfer::Status::done && transfer.size == out.size();
+    if (!all) to_backend_.assign(out, transfer.size);
+    out.clear();
+    return all;
   }
+  to_backend_ += out;
   out.clear();
+  return false;
+}
+
+Async<bool> Relay::send_to_backend() {
+  if (sent_to_backend()) co_return true;
+  Stream& stream = backend_->stream();
   // Not reading the client meanwhile is what holds it back.
   while (!to_backend_.empty()) {
     const Transfer transfer = stream.try_write(to_backend_);

@@ -132,27 +132,46 @@ TEST_F(StatementTest, WhoTouchesSynchronousCommitMayCommitUnflushed) {
   EXPECT_TRUE(make_opaque_shape("?").may_commit_unflushed);
 }
 
+TEST_F(StatementTest, WhatGoesBackToTheServersSettings) {
+  const auto resets = [&](std::string_view sql) {
+    return classifier_.classify(sql, StringSyntax::standard).shape->resets_settings;
+  };
+  EXPECT_TRUE(resets("reset all"));
+  EXPECT_TRUE(resets("select pg_advisory_unlock_all(); close all; unlisten *; reset all;"));
+  EXPECT_TRUE(resets("discard all"));
+  EXPECT_TRUE(resets("reset search_path"));
+  EXPECT_TRUE(resets("set time zone default"));
+  EXPECT_FALSE(resets("discard temp"));
+  EXPECT_FALSE(resets("set search_path = 'all'"));
+  EXPECT_FALSE(resets("select 'reset all'"));
+}
+
 TEST(PreparedNamesTest, NamesStandForTheirStatement) {
   const auto one = std::make_shared<StatementShape>(make_opaque_shape("one"));
   const auto two = std::make_shared<StatementShape>(make_opaque_shape("two"));
   PreparedNames names;
-  EXPECT_EQ(names.statement(""), nullptr);
-  EXPECT_EQ(names.statement("s"), nullptr);
-  names.prepare("s", one);
+  EXPECT_EQ(names.statement("").shape, nullptr);
+  EXPECT_EQ(names.statement("s").shape, nullptr);
+  names.prepare("s", {.shape = one, .request = {}});
   names.bind("p", "s");
-  names.prepare("s", two);
+  names.prepare("s", {.shape = two, .request = {}});
   EXPECT_EQ(names.portal("p"), one);  // Bound before.
-  EXPECT_EQ(names.statement("s"), two);
+  EXPECT_EQ(names.statement("s").shape, two);
   names.close_statement("s");
-  EXPECT_EQ(names.statement("s"), nullptr);
+  EXPECT_EQ(names.statement("s").shape, nullptr);
   EXPECT_EQ(names.portal("p"), one);
   names.close_portal("p");
   EXPECT_EQ(names.portal("p"), nullptr);
-  names.prepare("", one);
+  names.prepare("", {.shape = one, .request = {}});
+  EXPECT_TRUE(names.has_unnamed_statement());
+  EXPECT_FALSE(names.has_unnamed_portal());
   names.bind("", "");
+  EXPECT_TRUE(names.has_unnamed_portal());
   EXPECT_EQ(names.portal(""), one);
   names.drop_unnamed();
-  EXPECT_EQ(names.statement(""), nullptr);
+  EXPECT_FALSE(names.has_unnamed_statement());
+  EXPECT_FALSE(names.has_unnamed_portal());
+  EXPECT_EQ(names.statement("").shape, nullptr);
   EXPECT_EQ(names.portal(""), nullptr);
   names.bind("q", "unknown");
   EXPECT_EQ(names.portal("q"), nullptr);
