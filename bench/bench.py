@@ -4,6 +4,7 @@
     script/bench                 every measure; medians of 5
     script/bench --quick         coarse: shorter runs, medians of 3, in under five minutes
     script/bench --only WORD     only groups whose name has the word: postgres logins result redis nats trail commit idle feed
+                                 ingest outbox
     script/bench --build         also a clean build of what is committed and script/test, each on two cores
 
 Prints one table and writes bench/results/<date>-<commit>.json. bench/README.md explains both.
@@ -107,6 +108,7 @@ def groups(setting, folder):
         "idle": lambda: measures.idle_rows(setting),
         "redis": lambda: measures.redis_rows(setting),
         "nats": lambda: measures.nats_rows(setting),
+        "ingest": lambda: measures.ingest_rows(setting),
         "postgres": lambda: measures.postgres_rows(setting),
         "logins": lambda: measures.storm_rows(setting, folder),
         "commit": lambda: measures.commit_rows(setting) + measures.invalidation_rows(setting),
@@ -140,7 +142,8 @@ def everything(options, folder):
             servers.pin(server.pid, server_cores)
         yield measures.Setting(
             node=node, bouncer=bouncer, bouncer_trusting=trusting, redis=redis, nats=nats,
-            nats_client=str(build / "bench/nats_bench"), no_wait=no_wait,
+            nats_client=str(build / "bench/nats_bench"),
+            ingest_client=str(build / "bench/ingest_bench"), no_wait=no_wait,
             no_trail=no_trail, server_cores=server_cores, client_cores=client_cores, quick=options.quick,
         )
 
@@ -159,7 +162,7 @@ def main():
 
     # A program that is older than its source would be filed under the wrong commit.
     subprocess.run(
-        ["cmake", "--build", options.programs, "--target", "meridian", "meridian_untrailed", "nats_bench"],
+        ["cmake", "--build", options.programs, "--target", "meridian", "meridian_untrailed", "nats_bench", "ingest_bench"],
         stdout=sys.stderr, check=True,
     )
     folder = pathlib.Path(tempfile.mkdtemp(prefix="meridian-bench-"))

@@ -6,6 +6,7 @@ after each run.
 """
 
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -60,6 +61,7 @@ class Setting:
     redis: servers.RedisServer
     nats: servers.NatsServer
     nats_client: str  # NATS's own C client, built.
+    ingest_client: str  # Loads a stream; also the bare libpq loop.
     no_wait: servers.Node  # Without commit-wait.
     no_trail: servers.Node | None  # A build that records nothing.
     server_cores: set
@@ -441,6 +443,85 @@ def nats_rows(setting):
             "nats, request to reply, p99", median(requests["meridian"], "p99"), median(requests["nats"], "p99"),
             "us", None,
         ),
+    ]
+
+
+# ---- Ingest.
+
+
+def ingest_load(setting, count, per_second):
+    """Publishes into the rule's stream, past the door, whose pace is not what is measured."""
+    node = setting.node
+    folder = node.data / "nats"
+    ports = json.loads(max(folder.glob("*.ports"), key=lambda path: path.stat().st_mtime).read_text())
+    done = subprocess.run(
+        [setting.ingest_client, "load", ports["nats"][0].split("//")[1], str(count), str(per_second)],
+        env={**os.environ, "NATS_TOKEN": (node.data / "keys/nats.token").read_text().strip()},
+        capture_output=True, text=True, check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"ingest_bench load failed: {done.stderr.strip()[-500:]}")
+
+
+def ingested(node):
+    return node.metric('meridian_ingest_messages_total{rule="bench_orders",outcome="row"}')
+
+
+def ingest_age(node):
+    """The buckets of the time from a message's arrival in the stream to its commit, by their bounds."""
+    name = "meridian_ingest_age_seconds_bucket"
+    return {float(bound): count for bound, count in node.buckets(name, 'rule="bench_orders"')}
+
+
+def quantile(before, after, share):
+    counts = {bound: after[bound] - before.get(bound, 0) for bound in after}
+    total = max(counts.values())
+    return next(bound for bound in sorted(counts) if counts[bound] >= share * total)
+
+
+def ingest_rows(setting):
+    node = setting.node
+    writer = node.owner()
+    for table in ("bench_orders", "bench_floor"):
+        writer.query(f"CREATE TABLE IF NOT EXISTS {table} (id bigint NOT NULL, customer text NOT NULL,"
+                     " total numeric(12, 2) NOT NULL, placed_by text)")
+    writer.query("GRANT INSERT ON bench_orders TO order_writer")
+    node.command("ingest", "resume", "bench_orders")
+    count = 200_000 if setting.quick else 1_000_000
+    ingest_load(setting, 1_000, 0)
+    wait_until(lambda: ingested(node) >= 1_000, 60)
+    rates = {"meridian": [], "floor": []}
+    spent = []
+    for _ in range(setting.repeats):
+        node.command("ingest", "pause", "bench_orders")
+        ingest_load(setting, count, 0)
+        before = ingested(node)
+        cpu = servers.cpu_seconds(node.pid)
+        begin = time.perf_counter()
+        node.command("ingest", "resume", "bench_orders")
+        wait_until(lambda goal=before + count: ingested(node) >= goal, 300)
+        rates["meridian"].append(count / (time.perf_counter() - begin))
+        spent.append((servers.cpu_seconds(node.pid) - cpu) / count * 1e6)
+        done = subprocess.run(
+            [setting.ingest_client, "floor", node.owner_conninfo(), "bench_orders", str(count), "500", "4"],
+            capture_output=True, text=True, check=True,
+        )
+        rates["floor"].append(float(done.stdout))
+    age = ingest_age(node)
+    ingest_load(setting, 10_000 if setting.quick else 40_000, 2_000)
+    time.sleep(0.5)
+    later = ingest_age(node)
+    writer.close()
+    return [
+        Row("ingest, 150 B JSON, both ways of finding duplicates, fsync", statistics.median(rates["meridian"]),
+            None, "msg/s", 120_000 if os.cpu_count() >= 4 else 60_000, of_value=True, samples=rates),
+        Row("ingest, the same (peer: the same statement in a bare libpq loop)",
+            statistics.median(rates["meridian"]), statistics.median(rates["floor"]), "msg/s", 0.6),
+        Row("ingest, node's own processor time", statistics.median(spent), None, "us/msg", None),
+        Row("ingest, from the stream to the commit at 2,000 msg/s, p50", quantile(age, later, 0.5) * 1e3,
+            None, "ms", 3, at_least=False, of_value=True),
+        Row("ingest, the same, p99", quantile(age, later, 0.99) * 1e3, None, "ms", 15, at_least=False,
+            of_value=True),
     ]
 
 
