@@ -59,6 +59,7 @@ class Relay final : public VisitControl {
     done,    // The message was taken.
     more,    // It is not all there.
     attach,  // A backend is needed first.
+    hold,    // A cancel of what came before is on its way.
     leave,   // The visit ends.
   };
   Async<> read_client();

@@ -32,10 +32,6 @@ Async<> Relay::read_client() {
     while (too_far_ahead()) {
       if (co_await answered_.wait() != Wake::ready) co_return;
     }
-    // A cancel that comes too late must not hit what the client asks for next.
-    while (cancelling_ > 0 && conversation_.expected_count() == 0) {
-      if (co_await cancelled_.wait() != Wake::ready) co_return;
-    }
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
       const Deadline idle = idle_deadline();
@@ -93,14 +89,7 @@ Deadline Relay::idle_deadline() const {
 // Takes messages off `input` until something has to be done first. `done`: the buffer is full.
 Relay::Step Relay::take_messages(std::string_view& input) {
   for (;;) {
-    if (awaits_cancel()) {
-      from_client_ = std::string(input);
-      if (!co_await send_to_backend()) co_return false;
-      while (awaits_cancel()) {
-        if (co_await cancelled_.wait() != Wake::ready) co_return false;
-      }
-      input = from_client_;
-    }
+    if (awaits_cancel()) return Step::hold;
     const Step step = input.empty() ? Step::more : take_message(input);
     if (step != Step::done || shared_.write_buffer.size() >= forward_bytes_max) return step;
   }
@@ -127,6 +116,9 @@ Async<bool> Relay::take_rest(Step step, std::string_view input) {
       co_return false;
     }
     if (step == Step::more) co_return true;
+    while (awaits_cancel()) {
+      if (co_await cancelled_.wait() != Wake::ready) co_return false;
+    }
     input = from_client_;
     step = take_messages(input);
   }
