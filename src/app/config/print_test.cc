@@ -50,7 +50,9 @@ TEST(Print, OddTextsReadBackAsTheSame) {
                                "\\",   "{x}",      "[a]",  "*",    "&a",  "!t", "%",
                                "@",    "`",        "a,b",  "a:",   ":a",  "-",  "?",
                                "1",    "\xc3\xa9", "a/",   "..",   "0x1", "=",  "<<"};
-  config.tls = {.certificate = "/s.pem", .key = "/s.key", .client_ca = "/c.pem"};
+  config.tls.certificate = "/s.pem";
+  config.tls.key = "/s.key";
+  config.tls.client_ca = "/c.pem";
   config.roles["true"].bind.push_back({.issuer = "meridian",
                                        .subject = "tab\xc2\xa0or \xe2\x80\xa8 line",
                                        .claims = {{"null", "null"}, {"a.b", ""}, {"~", "~"}},

@@ -380,7 +380,7 @@ def request_id_of(session):
     return text
 
 
-class Nats:
+class NatsProducer:
     """A client at the NATS door: publishes, and subscribes with what came kept in order."""
 
     def __init__(self, address, token, timeout=30.0):
