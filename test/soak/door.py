@@ -303,7 +303,7 @@ def gather(node, seed, clients, seconds, say, faults):
     crowd = Crowd(node, seed)
     crowd.renew()
     source = random.Random(seed)
-    threads = [threading.Thread(target=crowd.run, args=(number,)) for number in range(clients)]
+    threads = [threading.Thread(target=crowd.run, args=(number,), daemon=True) for number in range(clients)]
     for thread in threads:
         thread.start()
     end = time.monotonic() + seconds

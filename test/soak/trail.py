@@ -28,7 +28,7 @@ class Load:
         self.threads = []
         for number in range(clients):
             for work, door, subject in ((self.write, "postgres", "checkout"), (self.keep, "redis", "storefront")):
-                thread = threading.Thread(target=self.run, args=(work, node.ports[door], tokens[subject], number))
+                thread = threading.Thread(target=self.run, args=(work, node.ports[door], tokens[subject], number), daemon=True)
                 thread.start()
                 self.threads.append(thread)
 
