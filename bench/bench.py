@@ -3,7 +3,7 @@
 
     script/bench                 every measure; medians of 5
     script/bench --quick         coarse: shorter runs, medians of 3, in under five minutes
-    script/bench --only WORD     only groups whose name has the word: postgres logins result redis trail commit idle feed
+    script/bench --only WORD     only groups whose name has the word: postgres logins result redis nats trail commit idle feed
 
 Prints one table and writes bench/results/<date>-<commit>.json. bench/README.md explains both.
 """
@@ -95,6 +95,7 @@ def groups(setting, folder):
         "result": lambda: measures.result_rows(setting),
         "idle": lambda: measures.idle_rows(setting),
         "redis": lambda: measures.redis_rows(setting),
+        "nats": lambda: measures.nats_rows(setting),
         "postgres": lambda: measures.postgres_rows(setting),
         "logins": lambda: measures.storm_rows(setting, folder),
         "commit": lambda: measures.commit_rows(setting) + measures.invalidation_rows(setting),
@@ -123,10 +124,12 @@ def everything(options, folder):
         bouncer = started(servers.PgBouncer(folder, node))
         trusting = started(servers.PgBouncer(folder, node, "trust"))
         redis = started(servers.RedisServer(folder))
+        nats = started(servers.NatsServer())
         for server in (node, no_wait, no_trail, bouncer, trusting, redis):
             servers.pin(server.pid, server_cores)
         yield measures.Setting(
-            node=node, bouncer=bouncer, bouncer_trusting=trusting, redis=redis, no_wait=no_wait,
+            node=node, bouncer=bouncer, bouncer_trusting=trusting, redis=redis, nats=nats,
+            nats_client=str(build / "bench/nats_bench"), no_wait=no_wait,
             no_trail=no_trail, server_cores=server_cores, client_cores=client_cores, quick=options.quick,
         )
 
@@ -144,7 +147,7 @@ def main():
 
     # A program that is older than its source would be filed under the wrong commit.
     subprocess.run(
-        ["cmake", "--build", options.build, "--target", "meridian", "meridian_untrailed"],
+        ["cmake", "--build", options.build, "--target", "meridian", "meridian_untrailed", "nats_bench"],
         stdout=sys.stderr, check=True,
     )
     folder = pathlib.Path(tempfile.mkdtemp(prefix="meridian-bench-"))
@@ -155,6 +158,7 @@ def main():
         "meridian": first_line(str(pathlib.Path(options.build) / "src/meridian"), "version"),
         "pgbouncer": first_line("pgbouncer", "--version"),
         "redis": first_line("redis-server", "--version"),
+        "nats": first_line("nats-server", "--version"),
         "pgbench": first_line("pgbench", "--version"),
     }
     rows, failed = [], []

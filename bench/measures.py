@@ -8,6 +8,7 @@ after each run.
 import dataclasses
 import math
 import os
+import pathlib
 import re
 import statistics
 import subprocess
@@ -56,6 +57,8 @@ class Setting:
     bouncer: servers.PgBouncer
     bouncer_trusting: servers.PgBouncer
     redis: servers.RedisServer
+    nats: servers.NatsServer
+    nats_client: str  # NATS's own C client, built.
     no_wait: servers.Node  # Without commit-wait.
     no_trail: servers.Node | None  # A build that records nothing.
     server_cores: set
@@ -315,6 +318,53 @@ def compared(name, samples, bar, cpu_bar, peer="redis"):
         Row(
             name + ", processor", median(samples["meridian"], "cpu_us"), median(samples[peer], "cpu_us"),
             "us/op", cpu_bar, at_least=False,
+        ),
+    ]
+
+
+# ---- The nats door.
+
+
+def nats_bench(setting, side, kind, count):
+    """The figures that the C client prints. It may have all cores: its threads, the server's and the door's
+    are more than two anyway, and the same on both sides."""
+    before = servers.cpu_seconds(setting.node.pid)
+    done = subprocess.run(
+        [setting.nats_client, kind, f"nats://{side.nats}", str(count), "128"],
+        env={**os.environ, "NATS_TOKEN": side.token}, capture_output=True, text=True, check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"nats_bench failed: {done.stderr.strip()[-500:]}")
+    spent = servers.cpu_seconds(setting.node.pid) - before
+    values = [float(word) for word in done.stdout.split()]
+    return {"rate": values[0], "p50": values[0], "p99": values[-1], "cpu_us": spent / count * 1e6}
+
+
+def nats_rows(setting):
+    if not pathlib.Path(setting.nats_client).exists():
+        raise RuntimeError("nats_bench was not built: apt-get install libnats-dev")
+    sides = {"meridian": setting.node, "nats": setting.nats}
+    count = 1_000_000 if setting.quick else 3_000_000
+    rates = in_turns(sides, setting.repeats, lambda side: nats_bench(setting, side, "rate", count))
+    requests = in_turns(
+        sides, setting.repeats,
+        lambda side: nats_bench(setting, side, "request", 5_000 if setting.quick else 20_000),
+    )
+    return [
+        Row(
+            "nats, one publisher to one subscriber, 128 B", median(rates["meridian"], "rate"),
+            median(rates["nats"], "rate"), "msg/s", 0.7, samples=rates, note="stamped and on the trail",
+        ),
+        Row(
+            "nats, door's own processor time", median(rates["meridian"], "cpu_us"), None, "us/msg", None,
+        ),
+        Row(
+            "nats, request to reply, p50", median(requests["meridian"], "p50"), median(requests["nats"], "p50"),
+            "us", 60, at_least=False, of_difference=True, samples=requests,
+        ),
+        Row(
+            "nats, request to reply, p99", median(requests["meridian"], "p99"), median(requests["nats"], "p99"),
+            "us", None,
         ),
     ]
 

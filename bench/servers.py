@@ -77,6 +77,11 @@ roles:
       read: ["order:*", "key:*"]
       write: ["key:*"]
       visits_max: 50000
+    nats:
+      publish: ["bench.>"]
+      subscribe: ["bench.>"]
+      allow_responses: 1
+      visits_max: 50000
   view_reader:
     postgres: {{ databases: [{database}] }}
 views:
@@ -130,6 +135,7 @@ class Node:
                 self.postgres = to_address(doors["postgres"])
                 self.redis = to_address(doors["redis"])
                 self.http = doors["http"]
+                self.nats = doors.get("nats")  # Not there without a nats-server.
                 self.token = self.mint()
                 return
             time.sleep(0.1)
@@ -300,6 +306,28 @@ class RedisServer:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )
         await_port(self.address, self.process)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stop(self):
+        stop(self.process)
+
+
+class NatsServer:
+    """A plain nats-server, which asks nobody who he is."""
+
+    token = ""
+
+    def __init__(self):
+        port = free_port()
+        self.nats = f"127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            ["nats-server", "--addr", "127.0.0.1", "--port", str(port)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )
+        await_port(("127.0.0.1", port), self.process)
 
     @property
     def pid(self):

@@ -45,7 +45,7 @@ function(meridian_library folder)
 endfunction()
 
 # x_fuzz.cc defines LLVMFuzzerTestOneInput. With MERIDIAN_FUZZ it becomes a libFuzzer program; always, a program that
-# replays the kept corpus (x_corpus/ beside it) as a test.
+# replays the kept corpus (x_corpus/ beside it) as a test. Its dictionary is x.dict; script/fuzz runs them all.
 function(meridian_fuzz_target source library)
   cmake_path(GET source STEM stem)
   cmake_path(GET source PARENT_PATH folder)
@@ -53,6 +53,11 @@ function(meridian_fuzz_target source library)
   file(RELATIVE_PATH place "${CMAKE_SOURCE_DIR}" "${folder}")
   string(REGEX REPLACE "^src/" "" place "${place}")
   string(REPLACE "/" "_" prefix "${place}")
+  foreach(needed "${subject}.dict" "${subject}_corpus")
+    if(NOT EXISTS "${folder}/${needed}")
+      message(FATAL_ERROR "${place}/${stem}.cc has no ${needed} beside it")
+    endif()
+  endforeach()
   if(MERIDIAN_FUZZ)
     add_executable(${prefix}_${stem} "${source}")
     target_link_libraries(${prefix}_${stem} PRIVATE ${library})

@@ -19,9 +19,11 @@
  * nobody waits for ever.
  *
  * Parts:      VALVE, BREAKS=n, LAZY (the last transaction does not wait for the disk), FAILOVER (the
- *             break loses the end of the log), AHEAD (it begins after such a break), BEGIN_SHUT, DATABASE (commit_wait: database), DDL (transaction 0
- *             changes what the view depends on), RELOAD, STALLS (the feed may stop for ever),
- *             LIVENESS.
+ *             break loses the end of the log), MOVES (the same, and the feed hears of it later than
+ *             all others: it goes on with the old server's log), LAGS (it begins so, with
+ *             a feed that is past all that the new server will write), AHEAD (it begins after such a
+ *             break), BEGIN_SHUT, DATABASE (commit_wait: database), DDL (transaction 0 changes what
+ *             the view depends on), RELOAD, STALLS (the feed may stop for ever), LIVENESS.
  * Mutations:  see script/model; each is a rule of the protocol left out. */
 
 #ifndef TXNS
@@ -77,6 +79,27 @@ byte acked = 0;     /* Acknowledged to its client. */
 byte cut = 0;       /* Its backend was of the old server. */
 byte ended = 0;     /* Its client waits for nothing any more. */
 
+/* The incarnation that answers, and the one that the feed is of. */
+#ifdef LAGS
+#define MOVES
+#endif
+#ifdef MOVES
+#define FAILOVER
+#ifdef LAGS
+bit boot = 1, feed_boot = 0;
+#else
+bit boot = 0, feed_boot = 0;
+#endif
+#define FEED_IS_THERE (boot == feed_boot)
+#ifdef IGNORE_BOOT
+#define SAME_BOOT(b) true
+#else
+#define SAME_BOOT(b) ((b) == feed_boot)
+#endif
+#else
+#define FEED_IS_THERE true
+#endif
+
 /* Coherence. */
 #ifdef AHEAD
 byte mode = SHUT;
@@ -88,7 +111,11 @@ byte mode = SHUT;
 #else
 byte mode = OPEN;
 #endif
+#ifdef LAGS
+byte applied = TXNS;
+#else
 byte applied = 0;
+#endif
 bool caching = true, continuous = true, paused = false;
 #endif
 byte pending_all = 0, pending[KEYS * 2];
@@ -190,8 +217,39 @@ inline void_everything() {
 #define HOLD(set, t) set = set | ONE(t)
 #endif
 
+#ifdef FAILOVER
+/* The end of the log may be lost; what is recovered is visible from the first moment. */
+inline fail_over() {
+  if
+  :: size > 0 ->
+    size--;
+    gone = gone | ONE(log_[size]);
+    visible = visible & ~ONE(log_[size])
+  :: true
+  fi;
+  cut = begun;
+  k = 0;
+  do
+  :: k < size -> visible = visible | ONE(log_[k]); k++
+  :: else -> break
+  od;
+  k = 0
+}
+#endif
+
+#if defined(MOVES) && !defined(LAGS)
+proctype Server() {
+  byte k;
+end:
+  atomic { fail_over(); boot = 1 }
+}
+#endif
+
 proctype Transaction(byte t) {
   byte position;
+#ifdef MOVES
+  bit source;
+#endif
 #ifdef DDL
   /* The second transaction is of the schema that the first one makes. */
   (t == 0 || (visible & 1));
@@ -222,9 +280,18 @@ proctype Transaction(byte t) {
     :: IS_LAZY(t) -> atomic { flush_lazy() } /* the nudge */
     :: else
     fi;
+#ifdef MOVES
+    atomic { position = size; source = boot };
+#else
     position = size;
+#endif
     if
+#ifdef MOVES
+    :: atomic { SAME_BOOT(source) && applied >= position -> source = 0 }
+    :: atomic { !SAME_BOOT(source) -> mode = SHUT; source = 0 } /* give_up() */
+#else
     :: applied >= position
+#endif
     :: mode == SHUT
 #ifdef FAILOVER
     :: cut & ONE(t) -> goto dead /* The visit ended with its backend. */
@@ -252,7 +319,7 @@ proctype Feed() {
 #endif
 end:
   do
-  :: atomic { next < size -> t = log_[next]; next++; applying = true };
+  :: atomic { next < size && FEED_IS_THERE -> t = log_[next]; next++; applying = true };
 #ifdef POSITION_FIRST
     publish(next);
 #endif
@@ -285,7 +352,7 @@ end:
     /* settle(). What a snapshot sees is seen by later ones too, so that it was taken a while ago
        makes no difference but fewer settled. */
   :: d_step {
-      visible & (pending_all | pending[0] | pending[KEYS - 1] | pending[KEYS] |
+      FEED_IS_THERE && visible & (pending_all | pending[0] | pending[KEYS - 1] | pending[KEYS] |
                  pending[2 * KEYS - 1]) ->
       pending_all = pending_all & ~visible;
       do
@@ -308,7 +375,11 @@ end:
 #endif
 
 #if BREAKS > 0
+#ifdef MOVES
+  :: atomic { breaks > 0 && boot != feed_boot -> breaks--; continuous = false; caching = false };
+#else
   :: atomic { breaks > 0 -> breaks--; continuous = false; caching = false };
+#endif
     mode = SHUT;
     void_everything();
     d_step {
@@ -320,24 +391,12 @@ end:
       od;
       k = 0
     };
+#ifdef MOVES
+    feed_boot = boot;
+#else
 #ifdef FAILOVER
-    atomic {
-      if
-      :: size > 0 ->
-        size--;
-        gone = gone | ONE(log_[size]);
-        visible = visible & ~ONE(log_[size])
-      :: true
-      fi;
-      cut = begun;
-      /* What was recovered is visible from the first moment. */
-      k = 0;
-      do
-      :: k < size -> visible = visible | ONE(log_[k]); k++
-      :: else -> break
-      od;
-      k = 0
-    };
+    atomic { fail_over() };
+#endif
 #endif
     /* It comes back. */
   back:
@@ -372,6 +431,9 @@ stalled:
 #ifdef VALVE
 proctype Keeper() {
   byte position;
+#ifdef MOVES
+  bit source;
+#endif
 end:
   do
 #ifndef NEVER_REOPEN
@@ -379,9 +441,18 @@ end:
 #ifndef REOPEN_WITHOUT_NUDGE
     atomic { flush_lazy() };
 #endif
+#ifdef MOVES
+    atomic { position = size; source = boot };
+#else
     position = size;
+#endif
     if
+#ifdef MOVES
+    :: atomic { mode == ARMED && !SAME_BOOT(source) -> mode = SHUT }
+    :: applied >= position && SAME_BOOT(source) ->
+#else
     :: applied >= position ->
+#endif
       atomic {
         if
         :: mode == ARMED -> mode = OPEN
@@ -429,6 +500,9 @@ proctype Publication() { wanted = 1 }
 
 proctype Flight(byte f; byte k) {
   bool keep;
+#ifdef MOVES
+  bit source;
+#endif
   byte value, r;
   /* The pilot's loop: its turn has come. */
 end:
@@ -446,10 +520,18 @@ end:
     stamped[f] = keep;
     keep = false
   };
+#ifdef MOVES
+  atomic { value = visible; source = boot }; /* The query. */
+#else
   value = visible; /* The query. */
+#endif
   atomic { /* keep() */
     if
+#ifdef MOVES
+    :: stamped[f] && GOOD(valid[f]) && SAME_BOOT(source) ->
+#else
     :: stamped[f] && GOOD(valid[f]) ->
+#endif
       kept[k] = true;
       kept_valid[k] = true;
       kept_value[k] = value;
@@ -471,6 +553,9 @@ end:
     od;
     r = 0;
     value = 0;
+#ifdef MOVES
+    source = 0;
+#endif
     started[f] = false;
     stamped[f] = false;
     valid[f] = false;
@@ -542,11 +627,15 @@ proctype Reader(byte r) {
 #ifndef LIVENESS
 proctype Rest() {
   byte k;
+#if defined(MOVES) && !defined(VALVE)
+end: /* Nobody opens the valve again that a position of the other server has shut. */
+#endif
   atomic {
     ended == ALL && next == size && !applying && !lazy && readers_done == READERS && mode == OPEN &&
-        !pending_all && !pending[0] && !pending[KEYS - 1] && !pending[KEYS] && !wanted ->
+        !pending_all && !pending[0] && !pending[KEYS - 1] && !pending[KEYS] && !wanted &&
+        !flying[0] && !flying[KEYS - 1] && FEED_IS_THERE ->
     do
-    :: k < KEYS && !flying[k] ->
+    :: k < KEYS ->
       assert(!(kept[k] && GOOD(kept_valid[k]) && generation == kept_generation[k]) ||
              (kept_value[k] & OF_KEY(k)) == (visible & OF_KEY(k)));
       k++
@@ -574,6 +663,9 @@ init {
     :: i == READERS -> break
     od;
     run Feed();
+#if defined(MOVES) && !defined(LAGS)
+    run Server();
+#endif
 #ifdef VALVE
     run Keeper();
 #endif

@@ -84,6 +84,10 @@ Async<http::Response> HttpService::administer(std::string path,
     writer.begin_object().member("text", *said).end_object();
     co_return answer(200, writer.take());
   }
+  if (path.starts_with("ingest/")) {
+    co_return co_await administer_ingest(
+        path.substr(7), std::move(body), std::move(caller), deadline);
+  }
   if (request.method == "GET" && path == "views") co_return list_views();
   if (request.method == "GET" && path == "roles") co_return list_roles();
   co_return answer(404, R"({"error":"there is no such request"})");
@@ -182,6 +186,60 @@ Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadli
   writer.member("role", (*principal)->role_name).member("binding", (*principal)->binding);
   const Decision decision = Gate::decide(**principal, *door, *action, resource);
   co_return finish(decision.allowed, decision.rule);
+}
+
+Async<http::Response> HttpService::administer_ingest(std::string action,
+                                                     json::Value body,
+                                                     HttpCaller caller,
+                                                     Deadline deadline) {
+  if (!parts_.ingest) {
+    co_return refuse(Error(Errc::not_found,
+                           "this node has no ingest rules: see ingest: in its "
+                           "configuration"));
+  }
+  IngestService& ingest = *parts_.ingest;
+  if (action == "status") {
+    auto all = co_await ingest.status();
+    if (!all) co_return refuse(all.error());
+    json::Writer writer;
+    writer.begin_object().name("rules").begin_array();
+    const auto number = [&](std::string_view name, std::uint64_t value) {
+      writer.name(name).integer(static_cast<std::int64_t>(value));
+    };
+    for (const IngestRule::Status& rule : *all) {
+      writer.begin_object().member("rule", rule.name).member("state", to_string(rule.state));
+      writer.member("why", rule.why).member("holder", rule.holder).member("stream", rule.stream);
+      number("epoch", rule.epoch);
+      number("incarnation", static_cast<std::uint64_t>(rule.incarnation));
+      number("floor", rule.floor.sequence);
+      writer.member("floor_time", rule.floor.time == 0 ? "" : to_timestamp(rule.floor.time));
+      number("pending", rule.pending);
+      number("under_way", rule.under_way);
+      number("rows", rule.rows);
+      number("duplicates", rule.duplicates);
+      number("dead", rule.dead);
+      number("batches", rule.batches);
+      writer.member("one_by_one", rule.one_by_one).member("gap", rule.gap).end_object();
+    }
+    writer.end_array().end_object();
+    co_return answer(200, writer.take());
+  }
+  const std::string rule = text_of(body, "rule");
+  const auto flag = [&](std::string_view name) {
+    const json::Value* const value = body.find(name);
+    return value && value->boolean().value_or(false);
+  };
+  if (auto recorded = record(caller, "ingest " + action, "rule " + quote(rule)); !recorded) {
+    co_return refuse(recorded.error());
+  }
+  Result<void> done = fail(Errc::not_found, "there is no such request");
+  if (action == "pause") {
+    done = co_await ingest.pause(rule, text_of(body, "why"), deadline);
+  } else if (action == "resume") {
+    done = co_await ingest.resume(rule, flag("accept_stream"), deadline);
+  }
+  if (!done) co_return refuse(done.error());
+  co_return answer(200, "{}");
 }
 
 http::Response HttpService::list_views() const {

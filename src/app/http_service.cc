@@ -148,10 +148,9 @@ Async<http::Response> HttpService::exchange(http::Request request,
                                             Deadline deadline) {
   const auto type = request.header("content-type");
   if (!type || !type->starts_with("application/x-www-form-urlencoded")) {
-    co_return json_response(
-        400,
-        R"({"error":"invalid_request",)"
-        R"("error_description":"send application/x-www-form-urlencoded"})");
+    co_return json_response(400,
+                            R"({"error":"invalid_request",)"
+                            R"("error_description":"send application/x-www-form-urlencoded"})");
   }
   auto form = http::parse_parameters(request.body);
   if (!form) {

@@ -5,6 +5,8 @@
 // On the main loop.
 
 #include "app/config/config.h"
+#include "app/ingest_service.h"
+#include "app/outbox_service.h"
 #include "app/timeline_service.h"
 #include "base/metrics.h"
 #include "cache/view_reader.h"
@@ -37,7 +39,9 @@ struct HttpServiceParts {
   ViewCache cache;
   PoolSet& pools;
   std::vector<std::pair<std::string, const Supervisor*>> engines;  // Those that are owned.
-  std::vector<std::pair<std::string, std::string>> doors;          // Name and address.
+  OutboxService* outbox = nullptr;                         // Null when nothing is published.
+  std::vector<std::pair<std::string, std::string>> doors;  // Name and address.
+  IngestService* ingest;                                   // Null: there are no rules.
   std::function<Result<std::string>()>
       reload;  // Reads the configuration again; says what came of it.
 };
@@ -67,6 +71,10 @@ class HttpService final : public HttpHandler {
   http::Response mint(const json::Value& body, const HttpCaller& caller);
   Async<http::Response> revoke(json::Value body, HttpCaller caller, Deadline deadline);
   Async<http::Response> test_policy(json::Value body, Deadline deadline);
+  Async<http::Response> administer_ingest(std::string action,
+                                          json::Value body,
+                                          HttpCaller caller,
+                                          Deadline deadline);
   http::Response list_views() const;
   http::Response list_roles() const;
   Result<void> record(const HttpCaller& caller, std::string_view action, std::string_view detail);

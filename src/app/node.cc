@@ -86,6 +86,7 @@ Async<Result<void>> Node::open() {
     workers_.push_back(std::make_unique<WorkerThread>());
     reclaimer_.observe_loop(workers_.back()->thread.loop());
   }
+  if (!config_->publish.empty()) outbox_thread_ = std::make_unique<LoopThread>();
   MERIDIAN_CO_CHECK(open_trail());
   MERIDIAN_CO_CHECK(open_gate());
   MERIDIAN_CO_CHECK(co_await open_engines());
@@ -118,6 +119,8 @@ Async<Result<void>> Node::open() {
   timeline_->start();
   // Who was revoked is known before anybody is let in.
   MERIDIAN_CO_CHECK(co_await timeline_->ready(loop_.after(timeline_timeout)));
+  open_outbox();
+  MERIDIAN_CO_CHECK(open_ingest());
   co_return co_await open_doors();
 }
 
@@ -130,9 +133,19 @@ Result<void> Node::bind_doors() {
     }
     return {};
   };
+  const auto bind_websocket = [&](const std::vector<Endpoint>& endpoints) -> Result<void> {
+    for (const Endpoint& endpoint : endpoints) {
+      MERIDIAN_TRY(auto listener, Listener::listen(loop_, endpoint));
+      door_addresses_.emplace_back("nats_websocket", listener->endpoint().to_string());
+      bound_.push_back(
+          {.door = DoorName::nats, .listener = std::move(listener), .websocket = true});
+    }
+    return {};
+  };
   MERIDIAN_CHECK(bind(DoorName::postgres, config_->listen.postgres));
   MERIDIAN_CHECK(bind(DoorName::redis, config_->listen.redis));
   MERIDIAN_CHECK(bind(DoorName::nats, config_->listen.nats));
+  MERIDIAN_CHECK(bind_websocket(config_->listen.nats_websocket));
   MERIDIAN_CHECK(bind(DoorName::http, config_->listen.http));
   admin_socket_ = (folder_->path() / "admin.sock").native();
   MERIDIAN_TRY(auto listener, Listener::listen(loop_, Endpoint{.host = {}, .path = admin_socket_}));
@@ -145,6 +158,8 @@ Result<void> Node::open_trail() {
   std::vector<Loop*> loops{&loop_};
   for (const auto& thread : workers_)
     loops.push_back(&thread->thread.loop());
+  if (outbox_thread_) loops.push_back(&outbox_thread_->loop());
+  if (!config_->ingest.empty()) loops.push_back(&ingest_thread_.loop());
   trail::TrailSettings settings{.folder = folder_->trail(),
                                 .node = config_->node.name,
                                 .version = std::string(version()),
@@ -171,7 +186,8 @@ Result<void> Node::open_gate() {
     }
   }
   gate_config_ = to_gate_config(*config_, issuer_url, (folder_->keys() / "issuer").native());
-  fetcher_ = std::make_unique<CurlFetcher>(blocking_);
+  fetching_ = std::make_unique<BlockingPool>(std::max<std::size_t>(1, gate_config_.issuers.size()));
+  fetcher_ = std::make_unique<CurlFetcher>(*fetching_);
   MERIDIAN_TRY(
       issuers_,
       Issuers::make(loop_, *fetcher_, metrics_, gate_config_.issuers, gate_config_.key_fetch));
@@ -272,25 +288,65 @@ Async<Result<void>> Node::open_engines() {
   co_return Result<void>();
 }
 
+void Node::open_outbox() {
+  if (!outbox_thread_) return;
+  if (!nats_there_) {
+    log_error("outbox", "there is no NATS, so rows wait in the table until there is one");
+    return;
+  }
+  outbox_ = std::make_unique<OutboxService>(
+      *outbox_thread_,
+      OutboxServiceParts{.admin_session = [this] { return server_->admin_options(); },
+                         .nats = nats_,
+                         .blocking = blocking_,
+                         .trail = trail_->writer(workers_.size() + 1),
+                         .metrics = metrics_,
+                         .node = config_->node.name,
+                         .config = config_->outbox,
+                         .subjects = outbox_subjects(*config_)});
+  outbox_->start();
+}
+
 // Where there is no NATS to stand behind the door, the rest runs.
 Async<Result<void>> Node::open_nats() {
-  if (config_->listen.nats.empty()) co_return Result<void>();
+  if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty() &&
+      config_->publish.empty() && config_->ingest.empty()) {
+    co_return Result<void>();
+  }
+  if (!config_->nats.stamp_key_file.empty()) {
+    MERIDIAN_CO_TRY(nats_stamp_key_, config::read_secret_file(config_->nats.stamp_key_file));
+    constexpr std::size_t key_size_min = 32;  // As many bytes as the hash has.
+    if (nats_stamp_key_.reveal().size() < key_size_min) {
+      co_return fail(Errc::invalid, "nats.stamp_key_file: the key is shorter than 32 characters");
+    }
+  }
   if (!config_->nats.url.empty()) {
-    const auto url = config::parse_url(config_->nats.url);
-    if (!url) co_return fail(Errc::invalid, "nats.url: " + url.error());
+    const auto urls = config::parse_urls(config_->nats.url);
+    if (!urls) co_return fail(Errc::invalid, "nats.url: " + urls.error());
     constexpr std::uint16_t nats_port = 4222;
-    const Endpoint endpoint{.host = url->host == "localhost" ? "127.0.0.1" : url->host,
-                            .port = url->port.value_or(nats_port),
-                            .path = {}};
-    nats_.endpoint = [endpoint] { return endpoint; };
-    nats_.user = url->user;
-    if (url->scheme == "tls") {
-      MERIDIAN_CO_TRY(nats_.tls,
-                      make_tls_client({.server_name = url->host, .ca_file = config_->nats.ca}));
+    std::vector<Endpoint> servers;
+    for (const config::Url& url : *urls) {
+      servers.push_back({.host = url.host == "localhost" ? "127.0.0.1" : url.host,
+                         .port = url.port.value_or(nats_port),
+                         .path = {}});
+    }
+    nats_.endpoints = [servers] { return servers; };
+    nats_.user = urls->front().user;
+    if (urls->front().scheme == "tls") {
+      MERIDIAN_CO_TRY(
+          nats_.tls,
+          make_tls_client({.server_name = urls->front().host, .ca_file = config_->nats.ca}));
+    }
+    if (!config_->nats.proxy_seed_file.empty()) {
+      MERIDIAN_CO_TRY(const Secret seed, config::read_secret_file(config_->nats.proxy_seed_file));
+      auto key = nats::Nkey::from_seed(seed);
+      if (!key) co_return fail_while("reading nats.proxy_seed_file", key.error());
+      nats_.proxy_key = *std::move(key);
     }
     if (!config_->nats.password_file.empty()) {
       MERIDIAN_CO_TRY(nats_.secret, config::read_secret_file(config_->nats.password_file));
     }
+    nats_there_ = true;
     co_return Result<void>();
   }
   if (!options_.own_engines) {
@@ -311,14 +367,18 @@ Async<Result<void>> Node::open_nats() {
   MERIDIAN_CO_TRY(nats_engine_, std::move(engine));
   nats_supervisor_.emplace(loop_, *nats_engine_, metrics_);
   nats_supervisor_->start();
-  nats_.endpoint = [server = nats_engine_.get()] { return server->endpoint(); };
+  nats_.endpoints = [server = nats_engine_.get()] { return std::vector{server->endpoint()}; };
   nats_.secret = nats_engine_->token();
+  nats_there_ = true;
   co_return Result<void>();
 }
 
 void Node::leave_out(DoorName door, std::string_view why) {
   std::erase_if(bound_, [&](const Bound& bound) { return bound.door == door; });
-  std::erase_if(door_addresses_, [&](const auto& each) { return each.first == to_string(door); });
+  std::erase_if(door_addresses_, [&](const auto& each) {
+    return each.first == to_string(door) ||
+           (door == DoorName::nats && each.first == "nats_websocket");
+  });
   log_warning("node", "a door stays closed", {{"door", to_string(door)}, {"reason", why}});
 }
 
@@ -361,6 +421,7 @@ WorkerShared Node::worker_shared() {
       .nats = nats_,
       .inboxes = inboxes_,
       .nats_advertised = advertised(DoorName::nats),
+      .nats_stamp_key = nats_stamp_key_,
       .tls = tls_.get(),
       .commit_wait = {.nudge_after = config_->timeline.nudge_after,
                       .wait_max = config_->timeline.commit_wait_max,
@@ -380,6 +441,36 @@ void Node::make_workers() {
   for (const auto& thread : workers_)
     thread->thread.start();
   scope_.spawn(pools_->tend(loop_));
+}
+
+Result<void> Node::open_ingest() {
+  if (config_->ingest.empty()) return {};
+  if (!nats_there_) {
+    return fail(Errc::invalid, "there are ingest rules, and no NATS to read from: set nats.url");
+  }
+  const auto shard = static_cast<std::uint32_t>(workers_.size() + (outbox_thread_ ? 2 : 1));
+  // Nobody else's, and no other run's.
+  const std::string owner =
+      config_->node.name + " " + RequestId::make(loop_.wall_now(), loop_.random()).to_string();
+  MERIDIAN_TRY(ingest_,
+               IngestService::make({.main = loop_,
+                                    .thread = ingest_thread_,
+                                    .config = *config_,
+                                    .metrics = metrics_,
+                                    .blocking = blocking_,
+                                    .nats = nats_,
+                                    .trail = trail_->writer(shard),
+                                    .admin_session = [this] { return server_->admin_options(); },
+                                    .role_session =
+                                        [this](const std::string& role) {
+                                          return server_->role_options(
+                                              role_keys_, role, server_->database());
+                                        },
+                                    .secret = [this] { return facts_.get()->identity_secret; },
+                                    .owner = owner,
+                                    .ack_before_commit = options_.ack_before_commit}));
+  ingest_->start();
+  return {};
 }
 
 Async<Result<void>> Node::open_doors() {
@@ -405,7 +496,9 @@ Async<Result<void>> Node::open_doors() {
                        .cache = {.coherence = coherence_, .store = store_, .flights = flights_},
                        .pools = *pools_,
                        .engines = std::move(engines),
+                       .outbox = outbox_.get(),
                        .doors = door_addresses_,
+                       .ingest = ingest_.get(),
                        .reload = [this] { return reload(); }});
   http_door_ = make_http_door(
       {.loop = loop_, .handler = *http_service_, .tls = tls_.get(), .metrics = metrics_});
@@ -419,7 +512,7 @@ Async<Result<void>> Node::open_doors() {
         Worker& worker = *thread->worker;
         targets.push_back({.loop = &thread->thread.loop(),
                            .host = &worker.host(),
-                           .door = &worker.door(bound.door)});
+                           .door = &worker.door(bound.door, bound.websocket)});
       }
     }
     listeners_.push_back(std::make_unique<DoorListener>(
@@ -478,8 +571,14 @@ Result<std::string> Node::reload() {
   next.log = fresh.log;
   next.roles = fresh.roles;
   next.views = fresh.views;
+  next.publish = fresh.publish;
   next.exchange = fresh.exchange;
   config_ = std::make_shared<const config::Config>(next);
+  if (outbox_) {
+    outbox_->set_subjects(outbox_subjects(next));
+  } else if (!next.publish.empty()) {
+    log_error("outbox", "there was no rule under `publish` at the start: rows wait for a restart");
+  }
   timeline_->reload(std::move(next));
   for (const auto& thread : workers_) {
     Worker* const worker = thread->worker.get();
@@ -531,7 +630,9 @@ Async<> Node::close() {
     stopper->reset();
   }
   if (main_host_) co_await main_host_->drain(std::chrono::milliseconds(100));
+  if (ingest_) co_await ingest_->close();
   co_await scope_.close();
+  if (outbox_) co_await outbox_->close(loop_);
   if (timeline_) co_await timeline_->close();
   if (pools_) pools_->close();
   if (own_issuer_) co_await own_issuer_->close();
@@ -541,6 +642,7 @@ Async<> Node::close() {
     thread->thread.stop();
     thread->worker.reset();
   }
+  ingest_.reset();
   co_await sealing_.close();
   if (trail_) {
     auto closed = trail_->close("stopped");

@@ -7,6 +7,8 @@
 
 #include "app/config/config.h"
 #include "app/http_service.h"
+#include "app/ingest_service.h"
+#include "app/outbox_service.h"
 #include "app/postgres_server.h"
 #include "app/timeline_service.h"
 #include "app/worker.h"
@@ -19,6 +21,7 @@
 #include "gate/trail/trail.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/curl_fetcher.h"
+#include "runtime/loop_thread.h"
 #include "runtime/reclaim.h"
 
 #include <atomic>
@@ -41,6 +44,7 @@ struct NodeOptions {
   // For tests alone: parts of the protocol that are switched off.
   CoherenceMutations mutations{};
   bool commit_wait = true;
+  bool ack_before_commit = false;
 };
 
 class Node {
@@ -65,10 +69,12 @@ class Node {
 
   Async<Result<void>> open_engines();
   Async<Result<void>> open_nats();
+  void open_outbox();
   void leave_out(DoorName door, std::string_view why);
   Result<void> open_trail();
   Result<void> open_gate();
   Result<void> bind_doors();
+  Result<void> open_ingest();
   void make_workers();
   WorkerShared worker_shared();
   Endpoint advertised(DoorName door) const;
@@ -91,11 +97,14 @@ class Node {
   std::optional<Supervisor> nats_supervisor_;
 
   std::vector<std::unique_ptr<WorkerThread>>
-      workers_;  // Their loops, before anything that lives on them.
+      workers_;                                // Their loops, before anything that lives on them.
+  std::unique_ptr<LoopThread> outbox_thread_;  // Null when nothing is published.
+  LoopThread ingest_thread_;
   std::unique_ptr<trail::Trail> trail_;
 
   // The gate.
   GateConfig gate_config_;
+  std::unique_ptr<BlockingPool> fetching_;  // One thread for each issuer: none waits for another.
   std::unique_ptr<Fetcher> fetcher_;
   std::unique_ptr<Issuers> issuers_;
   std::unique_ptr<OwnIssuer> own_issuer_;
@@ -131,7 +140,12 @@ class Node {
   Secret redis_password_;
   std::string redis_user_ = "default";
   nats::ConnectorOptions nats_;
+  Secret nats_stamp_key_;
   InboxClaims inboxes_;
+  bool nats_there_ = false;
+  std::unique_ptr<OutboxService> outbox_;
+
+  std::unique_ptr<IngestService> ingest_;
 
   // Doors.
   std::unique_ptr<HttpService> http_service_;
@@ -141,6 +155,7 @@ class Node {
     DoorName door;
     std::unique_ptr<Listener> listener;
     bool admin = false;
+    bool websocket = false;
   };
   std::vector<Bound> bound_;
   std::vector<std::unique_ptr<DoorListener>> listeners_;

@@ -15,6 +15,8 @@ namespace {
 
 constexpr Duration setup_timeout = std::chrono::seconds(30);
 constexpr Duration setup_pause = std::chrono::milliseconds(500);
+constexpr Duration gave_way_pause = std::chrono::milliseconds(20);  // Doubled up to setup_pause.
+constexpr Duration triggers_pause = std::chrono::seconds(1);        // Until those are tried again.
 constexpr Duration visible_max = std::chrono::seconds(1);
 constexpr Duration visible_pause = std::chrono::milliseconds(1);
 constexpr Duration keys_renewed_every = std::chrono::hours(1);
@@ -89,7 +91,11 @@ TimelineService::TimelineService(EpollLoop& loop,
       invalidator_(shared.coherence, *this, shared.metrics),
       revocation_feed_(loop, shared.revocations, admin_),
       fan_out_(std::make_unique<FanOut>(revocation_feed_, invalidator_)),
-      keeper_(loop, shared.coherence, positions_, shared.metrics),
+      keeper_(loop,
+              shared.coherence,
+              positions_,
+              shared.metrics,
+              {.server_changed = [this] { feed_.restart(); }}),
       feed_(loop,
             [this] { return server_.admin_options(); },
             positions_,
@@ -314,16 +320,23 @@ Async<Result<void>> TimelineService::register_all(PostgresSession& session,
                       deadline));
   std::vector<std::string> tables = registration.published;
   tables.emplace_back(revocations_table);
-  MERIDIAN_CO_TRY(const bool changed,
-                  co_await publish_tables(session, "meridian", tables, deadline));
-  if (config_.timeline.attribution == config::Attribution::trigger) {
-    auto installed = co_await install_request_triggers(session, registration.published, deadline);
-    if (!installed) {
-      log_warning("timeline",
-                  "changes of views are not joined with the requests that made them",
-                  {{"reason", installed.error().detail()}});
-    }
+  const PublicationChange published =
+      co_await publish_tables(session, "meridian", tables, deadline);
+  // What was committed before the publication changed was not brought.
+  if (published.changed) feed_.restart();
+  if (!published.done) co_return published.done;
+  const bool changed = published.changed;
+  untraced_.clear();
+  if (config_.timeline.attribution == config::Attribution::trigger)
+    co_await install_triggers(session, registration.published, deadline);
+  MERIDIAN_CO_TRY(auto broken_rules, co_await register_publish_rules(session, config_, deadline));
+  for (const BrokenRule& broken : broken_rules) {
+    if (std::ranges::find(broken_rules_, broken) != broken_rules_.end()) continue;
+    log_error("outbox",
+              "changes of a table are not published",
+              {{"rule", broken.name}, {"reason", broken.reason}});
   }
+  broken_rules_ = std::move(broken_rules);
   for (const BrokenView& broken : registration.broken) {
     log_warning(
         "cache", "a view cannot be read", {{"view", broken.name}, {"reason", broken.reason}});
@@ -342,16 +355,31 @@ Async<Result<void>> TimelineService::register_all(PostgresSession& session,
   invalidator_.set_views(registration.views, std::move(registration.tables), current);
   shared_.views.publish(registration.views);
   schema_changed_();
-  // What was committed before the publication changed was not brought: the feed begins anew.
-  if (changed) feed_.restart();
   co_return Result<void>();
+}
+
+Async<> TimelineService::install_triggers(PostgresSession& session,
+                                          std::vector<std::string> tables,
+                                          Deadline deadline) {
+  auto installed = co_await install_request_triggers(session, tables, deadline);
+  if (installed) {
+    untraced_.clear();
+    untraced_why_.clear();
+    co_return;
+  }
+  untraced_ = std::move(tables);
+  if (installed.error().detail() == untraced_why_) co_return;
+  untraced_why_ = installed.error().detail();
+  log_warning("timeline",
+              "changes of views are not joined with the requests that made them yet",
+              {{"reason", untraced_why_}});
 }
 
 void TimelineService::schema_changed(Position /*end*/, bool matters) {
   if (matters) {
     // Nothing is proven until the catalogue has been read again.
     shared_.catalog.publish(std::make_shared<const ReadOnlyCatalog>());
-  } else if (broken_.empty()) {
+  } else if (broken_.empty() && broken_rules_.empty()) {
     return;  // What was added can only matter to a view that waits for it.
   }
   ++registrations_wanted_;
@@ -360,9 +388,19 @@ void TimelineService::schema_changed(Position /*end*/, bool matters) {
 
 Async<> TimelineService::keep_registered() {
   std::uint64_t done = 0;
+  Duration pause = gave_way_pause;
   for (;;) {
-    if (done == registrations_wanted_ && co_await registration_wanted_.wait() != Wake::ready)
-      co_return;
+    if (done == registrations_wanted_) {
+      const Deadline again = untraced_.empty() ? Deadline::never() : loop_.after(triggers_pause);
+      const Wake wake = co_await registration_wanted_.wait(again);
+      if (wake == Wake::cancelled) co_return;
+      if (wake == Wake::timeout) {
+        const Deadline deadline = loop_.after(setup_timeout);
+        auto session = co_await admin_.get(deadline);
+        if (session) co_await install_triggers(**session, untraced_, deadline);
+        continue;
+      }
+    }
     const std::uint64_t wanted = registrations_wanted_;
     const Deadline deadline = loop_.after(setup_timeout);
     // The feed is ahead of what can be seen: a change of the schema that was delivered may be
@@ -380,9 +418,18 @@ Async<> TimelineService::keep_registered() {
       // Views are served meanwhile; they are not kept before everything is seen.
       if (seen) done = wanted;
       problem_.reset();
+      pause = gave_way_pause;
       continue;
     }
     if (registered.error().code() == Errc::cancelled) co_return;
+    // Somebody changes the same tables: what we gave way to is over soon.
+    const bool gave_way =
+        registered.error().code() == Errc::exhausted || registered.error().code() == Errc::conflict;
+    if (gave_way && pause < setup_pause) {
+      if (co_await loop_.sleep(pause) != Wake::ready) co_return;
+      pause *= 2;
+      continue;
+    }
     problem_ = registered.error();
     log_warning("cache",
                 "the views could not be registered; they are not cached until they are",

@@ -6,6 +6,7 @@
 // changes of the schema. Until that was reached once, ready() waits: no door is open before.
 
 #include "app/config/config.h"
+#include "app/outbox_rules.h"
 #include "app/postgres_server.h"
 #include "app/revocation_feed.h"
 #include "app/view_registrar.h"
@@ -71,6 +72,9 @@ class TimelineService final : public InvalidationListener {
   const PostgresServer& server() const noexcept { return server_; }
   const std::vector<BrokenView>& broken_views() const noexcept { return broken_; }
 
+  // Rules under `publish` that do not count as they are.
+  const std::vector<BrokenRule>& broken_rules() const noexcept { return broken_rules_; }
+
   struct Status {
     bool set_up = false;
     bool streaming = false;
@@ -95,6 +99,9 @@ class TimelineService final : public InvalidationListener {
   Async<Result<void>> read_secret(PostgresSession& session, Deadline deadline);
   // `seen`: what the feed delivered of the schema can be seen, so that what is read is current.
   Async<Result<void>> register_all(PostgresSession& session, bool seen, Deadline deadline);
+  Async<> install_triggers(PostgresSession& session,
+                           std::vector<std::string> tables,
+                           Deadline deadline);
   Async<> keep_registered();
   Async<> rotate_keys();
   Async<> copy_heads();
@@ -128,6 +135,9 @@ class TimelineService final : public InvalidationListener {
   std::uint64_t registrations_wanted_ = 0;
   std::string uncacheable_;  // Why nothing may be cached.
   std::vector<BrokenView> broken_;
+  std::vector<std::string> untraced_;  // Tables that lack the trigger for requests.
+  std::string untraced_why_;
+  std::vector<BrokenRule> broken_rules_;
   bool set_up_ = false;
   std::optional<Error> problem_;
   std::map<std::uint32_t, trail::SignedHead> heads_;  // Not copied yet, by shard.

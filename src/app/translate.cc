@@ -1,5 +1,8 @@
 #include "app/translate.h"
 
+#include "streams/outbox_sink.h"
+#include "wire/nats/subject.h"
+
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -64,6 +67,8 @@ RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
                            .responses_max = role.nats.allow_responses,
                            .responses_expiry = role.nats.responses_expiry,
                            .subscriptions_max = role.nats.subscriptions_max,
+                           .messages_per_second = role.nats.messages_per_second.value_or(0),
+                           .pending_max = role.nats.pending_max,
                            .visits_max = role.nats.visits_max};
   }
   return told;
@@ -82,8 +87,13 @@ GateConfig to_gate_config(const config::Config& config,
                             .allow_insecure_http = issuer.allow_insecure_http,
                             .lifetime_max = issuer.lifetime_max});
   }
-  for (const auto& [name, role] : config.roles)
+  const std::vector<std::string> outbox = outbox_subjects(config);
+  for (const auto& [name, role] : config.roles) {
     told.roles.push_back(to_role(name, role));
+    // The outbox is the only writer of its stream.
+    auto& nats = told.roles.back().nats;
+    if (nats) nats->publish_deny.insert(nats->publish_deny.end(), outbox.begin(), outbox.end());
+  }
   told.login.failures_per_minute = config.limits.failed_logins_per_minute;
   told.own_issuer = {.name = std::string(config::own_issuer_name),
                      .url = std::move(issuer_url),
@@ -103,6 +113,35 @@ GateConfig to_gate_config(const config::Config& config,
   return told;
 }
 
+std::vector<std::string> outbox_subjects(const config::Config& config) {
+  if (config.publish.empty()) return {};
+  std::vector<std::string> patterns;
+  for (const auto& [name, rule] : config.publish) {
+    // A token with a column in it is any token.
+    std::string pattern;
+    std::string_view rest = rule.subject;
+    while (!rest.empty()) {
+      const std::string_view token = nats::take_token(rest);
+      pattern += (pattern.empty() ? "" : ".") +
+                 (token.contains('{') ? std::string("*") : std::string(token));
+    }
+    patterns.push_back(std::move(pattern));
+  }
+  patterns.emplace_back(outbox_dead_letter_subject);
+  // A stream may not have two subjects that overlap: what another covers is left out, and what
+  // overlaps otherwise is the server's to refuse.
+  std::vector<std::string> kept;
+  for (std::size_t i = 0; i < patterns.size(); ++i) {
+    bool covered = false;
+    for (std::size_t j = 0; j < patterns.size() && !covered; ++j) {
+      covered = i != j && nats::is_subset(patterns[i], patterns[j]) &&
+                (patterns[i] != patterns[j] || j < i);
+    }
+    if (!covered) kept.push_back(patterns[i]);
+  }
+  return kept;
+}
+
 std::map<std::string, PoolOptions> to_pool_options(const config::Config& config) {
   std::map<std::string, PoolOptions> options;
   for (const auto& [name, role] : config.roles) {
@@ -117,6 +156,27 @@ std::map<std::string, PoolOptions> to_pool_options(const config::Config& config)
                                 .read_only = role.postgres.read_only}});
   }
   return options;
+}
+
+RuleSettings to_rule_settings(const std::string& name, const config::IngestConfig& config) {
+  return {.name = name,
+          .subject = config.subject,
+          .stream = config.stream,
+          .role = config.role,
+          .sql = config.sql,
+          .rollback = config.rollback,
+          .key = config.key,
+          .identity_required = config.require.identity,
+          .roles = config.require.roles,
+          .issuers = config.require.issuers,
+          .subjects = config.require.subjects,
+          .workers = config.workers,
+          .batch_messages_max = config.batch,
+          .batch_bytes_max = config.batch_bytes,
+          .ack_wait = config.ack_wait,
+          .statement_timeout = config.statement_timeout,
+          .retention = config.retention,
+          .dead_letters_max = config.dead_letters_max};
 }
 
 std::string timeline_database(const config::Config& config) {
@@ -151,6 +211,8 @@ std::vector<std::string> database_roles(const config::Config& config) {
   }
   for (const auto& [name, view] : config.views)
     roles.insert(view.as);
+  for (const auto& [name, rule] : config.ingest)
+    roles.insert(rule.role);
   return {roles.begin(), roles.end()};
 }
 

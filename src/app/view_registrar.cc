@@ -64,6 +64,12 @@ std::string obstacle(const TableFacts& table) {
   return {};
 }
 
+// What is over soon, and says nothing about a view.
+bool passes(Errc code) {
+  return code == Errc::unavailable || code == Errc::timeout || code == Errc::exhausted ||
+         code == Errc::conflict || code == Errc::cancelled;
+}
+
 // One view on its way.
 struct Draft {
   std::shared_ptr<View> view;
@@ -280,8 +286,10 @@ Async<Result<Registration>> register_views(PostgresSession& session,
   for (auto& [name, given] : views) {
     auto draft = co_await registrar.draft(name, given);
     if (!draft) {
-      // Without the database nothing can be said of any view.
-      if (session.broken()) co_return std::unexpected(draft.error());
+      // Without the database nothing can be said of any view; and a view whose tables are locked,
+      // or that met a change of them, is not wrong: it is looked at again.
+      if (session.broken() || passes(draft.error().code()))
+        co_return std::unexpected(draft.error());
       registration.broken.push_back({.name = name, .reason = draft.error().detail()});
       continue;
     }
@@ -308,60 +316,113 @@ Async<Result<Registration>> register_views(PostgresSession& session,
   co_return registration;
 }
 
-Async<Result<bool>> publish_tables(PostgresSession& session,
-                                   std::string publication,
-                                   std::vector<std::string> tables,
-                                   Deadline deadline) {
-  std::ranges::sort(tables);
-  const std::string name = quote_identifier(publication);
-  std::string list;
-  for (const std::string& table : tables)
-    list += (list.empty() ? "" : ", ") + table;
-  MERIDIAN_CO_TRY(const Rows present,
-                  co_await session.query(
-                      "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT "
-                      "pubviaroot AND NOT puballtables,"
-                      " coalesce((SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', "
-                      "n.nspname, c.relname), ', '"
-                      "    ORDER BY pg_catalog.format('%I.%I', n.nspname, c.relname)) FROM "
-                      "pg_catalog.pg_publication_rel r"
-                      "  JOIN pg_catalog.pg_class c ON c.oid = r.prrelid"
-                      "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid "
-                      "= p.oid), ''),"
-                      " EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
-                      "   AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL))"
-                      " FROM pg_catalog.pg_publication p WHERE p.pubname = $1",
-                      {publication},
-                      deadline));
-  // The server writes names without quotes where none are needed; the comparison is of what it
-  // would write.
+namespace {
+
+// Nodes change the publication one after another. Of the first eight bytes of "meridian", plus one.
+constexpr std::string_view one_node =
+    "SELECT pg_catalog.pg_advisory_xact_lock(7883960468316154223)";
+
+// What users' statements could wait for is held for a moment: the commit does not wait for the
+// disk. One that is lost is made again, for it is looked up at each registration.
+constexpr std::string_view briefly =
+    "SELECT pg_catalog.set_config('synchronous_commit', 'off', true)";
+
+struct PublishedTable {
+  std::string name;    // Quoted where it must be.
+  bool whole = false;  // Neither rows nor columns are left out.
+};
+
+Async<Result<std::vector<PublishedTable>>> published_tables(PostgresSession& session,
+                                                            std::string publication,
+                                                            Deadline deadline) {
   MERIDIAN_CO_TRY(
-      const Rows wanted,
-      co_await session.query("SELECT coalesce(pg_catalog.string_agg(pg_catalog.format('%I.%I', "
-                             "n.nspname, c.relname), ', '"
-                             " ORDER BY pg_catalog.format('%I.%I', n.nspname, c.relname)), '')"
+      const Rows rows,
+      co_await session.query("SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),"
+                             " r.prqual IS NULL AND r.prattrs IS NULL"
+                             " FROM pg_catalog.pg_publication p"
+                             " JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid"
+                             " JOIN pg_catalog.pg_class c ON c.oid = r.prrelid"
+                             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                             " WHERE p.pubname = $1 ORDER BY 1",
+                             {publication},
+                             deadline));
+  std::vector<PublishedTable> tables;
+  for (std::size_t i = 0; i < rows.count(); ++i)
+    tables.push_back({.name = std::string(rows.text(i, 0)), .whole = rows.flag(i, 1)});
+  co_return tables;
+}
+
+// The names as the server writes them, which is without quotes where none are needed.
+Async<Result<std::vector<std::string>>> as_the_server_writes(PostgresSession& session,
+                                                             std::vector<std::string> tables,
+                                                             Deadline deadline) {
+  MERIDIAN_CO_TRY(
+      const Rows rows,
+      co_await session.query("SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)"
                              " FROM pg_catalog.unnest($1::text[]) AS t(name)"
                              " JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)"
-                             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+                             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY 1",
                              {to_array(tables)},
                              deadline));
-  std::vector<std::string> statements;
-  if (present.empty()) {
-    statements.push_back("CREATE PUBLICATION " + name + " FOR TABLE " + list);
-  } else {
-    if (present.text(0, 1) != wanted.text(0, 0) || present.flag(0, 2)) {
-      statements.push_back("ALTER PUBLICATION " + name + " SET TABLE " + list);
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < rows.count(); ++i)
+    names.emplace_back(rows.text(i, 0));
+  co_return names;
+}
+
+}  // namespace
+
+Async<PublicationChange> publish_tables(PostgresSession& session,
+                                        std::string publication,
+                                        std::vector<std::string> tables,
+                                        Deadline deadline) {
+  PublicationChange change;
+  const std::string name = quote_identifier(publication);
+  // One table in a transaction, and no lock on those that stay: who holds one table's lock and
+  // waits for no other one's is in no deadlock.
+  const auto run = [&](std::vector<std::string> statements) -> Async<bool> {
+    statements.insert(statements.begin(), {std::string(one_node), std::string(briefly)});
+    auto done = co_await session.transact(std::move(statements), deadline);
+    if (done) {
+      change.changed = true;
+    } else {
+      change.done = fail_while("publishing the tables of the views", done.error());
     }
-    if (!present.flag(0, 0)) {
-      statements.push_back("ALTER PUBLICATION " + name +
-                           " SET (publish = 'insert, update, delete, truncate', "
-                           "publish_via_partition_root = false)");
-    }
+    co_return done.has_value();
+  };
+  auto wanted = co_await as_the_server_writes(session, std::move(tables), deadline);
+  auto settings = co_await session.query(
+      "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot AND NOT "
+      "puballtables FROM pg_catalog.pg_publication WHERE pubname = $1",
+      {publication},
+      deadline);
+  auto present = co_await published_tables(session, publication, deadline);
+  if (!wanted || !settings || !present) {
+    change.done = std::unexpected(!wanted     ? wanted.error()
+                                  : !settings ? settings.error()
+                                              : present.error());
+    co_return change;
   }
-  if (statements.empty()) co_return false;
-  auto changed = co_await session.transact(std::move(statements), deadline);
-  if (!changed) co_return fail_while("publishing the tables of the views", changed.error());
-  co_return true;
+  if (settings->empty()) {
+    if (!co_await run({"CREATE PUBLICATION " + name})) co_return change;
+  } else if (!settings->flag(0, 0)) {
+    if (!co_await run({"ALTER PUBLICATION " + name +
+                       " SET (publish = 'insert, update, delete, truncate', "
+                       "publish_via_partition_root = false)"}))
+      co_return change;
+  }
+  for (const PublishedTable& table : *present) {
+    const bool stays = std::ranges::find(*wanted, table.name) != wanted->end();
+    if (stays && table.whole) continue;
+    std::vector<std::string> statements{"ALTER PUBLICATION " + name + " DROP TABLE " + table.name};
+    if (stays) statements.push_back("ALTER PUBLICATION " + name + " ADD TABLE " + table.name);
+    if (!co_await run(std::move(statements))) co_return change;
+  }
+  for (const std::string& table : *wanted) {
+    if (std::ranges::find(*present, table, &PublishedTable::name) != present->end()) continue;
+    if (!co_await run({"ALTER PUBLICATION " + name + " ADD TABLE " + table})) co_return change;
+  }
+  co_return change;
 }
 
 Async<Result<void>> install_request_triggers(PostgresSession& session,
@@ -375,17 +436,23 @@ Async<Result<void>> install_request_triggers(PostgresSession& session,
           " AND g.tgname = 'meridian_request')",
           {to_array(tables)},
           deadline));
-  std::vector<std::string> statements;
+  Result<void> all;
   for (std::size_t i = 0; i < missing.count(); ++i) {
     const std::string table(missing.text(i, 0));
     // Our own tables need none.
     if (table.starts_with("\"meridian\".")) continue;
-    statements.push_back(
-        "CREATE TRIGGER meridian_request AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON " + table +
-        " FOR EACH STATEMENT EXECUTE FUNCTION meridian.note_request()");
+    // Each in a transaction of its own: a table's first trigger changes its row of the catalogue,
+    // and a GRANT on the table that meets an uncommitted change of it fails.
+    auto made = co_await session.transact(
+        {std::string(one_node),
+         std::string(briefly),
+         "CREATE OR REPLACE TRIGGER meridian_request AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE "
+         "ON " +
+             table + " FOR EACH STATEMENT EXECUTE FUNCTION meridian.note_request()"},
+        deadline);
+    if (!made && all) all = std::unexpected(made.error());
   }
-  if (statements.empty()) co_return Result<void>();
-  co_return co_await session.transact(std::move(statements), deadline);
+  co_return all;
 }
 
 std::string explain(const View& view) {

@@ -41,7 +41,8 @@ struct RegistrarOptions {
 };
 
 // `session` looks things up; `open_as` gives a session of a role, to prepare the view's query with
-// its rights. Errors are those of the sessions; what is wrong with a view stands in `broken`.
+// its rights. Errors are those of the sessions, and exhausted or conflict where the tables of a view
+// are locked; what is wrong with a view stands in `broken`.
 using OpenAs = std::function<Async<Result<std::unique_ptr<PostgresSession>>>(std::string role,
                                                                              Deadline deadline)>;
 
@@ -51,14 +52,22 @@ Async<Result<Registration>> register_views(PostgresSession& session,
                                            RegistrarOptions options,
                                            Deadline deadline);
 
-// Makes the publication bring these tables, and no other and nothing less of them. True when it had
-// to be changed: the feed has to begin anew then.
-Async<Result<bool>> publish_tables(PostgresSession& session,
-                                   std::string publication,
-                                   std::vector<std::string> tables,
-                                   Deadline deadline);
+// `changed`: the publication is another one, also when not all could be done, and the feed has to
+// begin anew.
+struct PublicationChange {
+  bool changed = false;
+  Result<void> done;
+};
 
-// Has the tables tell the feed which request changed them, by a statement trigger.
+// Makes the publication bring these tables, and no other and nothing less of them. Gives way to
+// others who lock the tables: errors are exhausted or conflict then, and it is to be tried again.
+Async<PublicationChange> publish_tables(PostgresSession& session,
+                                        std::string publication,
+                                        std::vector<std::string> tables,
+                                        Deadline deadline);
+
+// Has the tables tell the feed which request changed them, by a statement trigger. Gives way as
+// publish_tables(); what could be done is done.
 Async<Result<void>> install_request_triggers(PostgresSession& session,
                                              std::vector<std::string> tables,
                                              Deadline deadline);

@@ -73,25 +73,36 @@ Worker::Worker(EpollLoop& loop,
                       .pipelined_max = shared_.config.limits.pipelined_max,
                       .requests = {.request_bytes_max =
                                        shared_.config.limits.request_bytes_max}}})),
-      nats_(make_nats_door({.loop = loop,
-                            .gate = gate_,
-                            .registry = registry_,
-                            .trail = trail,
-                            .connector = nats_connector_,
-                            .inboxes = shared_.inboxes,
-                            .tls = shared_.tls,
-                            .metrics = shared_.metrics,
-                            .node = shared_.config.node.name,
-                            .advertised = shared_.nats_advertised,
-                            .limits = {.login_timeout = shared_.config.limits.login_timeout}})),
+      nats_(make_nats_door(nats_parts(trail, false))),
+      nats_websocket_(make_nats_door(nats_parts(trail, true))),
       host_(loop, trail, shared_.metrics, number),
       scope_(loop) {}
 
 Worker::~Worker() = default;
 
-Door& Worker::door(DoorName name) noexcept {
+NatsDoorParts Worker::nats_parts(trail::TrailWriter& trail, bool websocket) {
+  const config::Config& config = shared_.config;
+  return {.loop = loop_,
+          .gate = gate_,
+          .registry = registry_,
+          .trail = trail,
+          .connector = nats_connector_,
+          .inboxes = shared_.inboxes,
+          .tls = shared_.tls,
+          .metrics = shared_.metrics,
+          .node = config.node.name,
+          .advertised = shared_.nats_advertised,
+          .stamp_key = shared_.nats_stamp_key,
+          .websocket = websocket,
+          .limits = {.login_timeout = config.limits.login_timeout,
+                     .idle_timeout = config.limits.idle_timeout.value_or(Duration::zero()),
+                     .handshake_first_timeout =
+                         config.tls.nats_handshake_first.value_or(Duration::zero())}};
+}
+
+Door& Worker::door(DoorName name, bool websocket) noexcept {
   MERIDIAN_ASSERT(name != DoorName::http);
-  if (name == DoorName::nats) return *nats_;
+  if (name == DoorName::nats) return websocket ? *nats_websocket_ : *nats_;
   return name == DoorName::redis ? *redis_ : *postgres_;
 }
 

@@ -52,6 +52,7 @@ struct WorkerShared {
   nats::ConnectorOptions nats;
   InboxClaims& inboxes;
   Endpoint nats_advertised;
+  Secret nats_stamp_key;
   const TlsServer* tls;
   CommitWaitOptions commit_wait;
 };
@@ -77,11 +78,13 @@ class Worker {
   EpollLoop& loop() noexcept { return loop_; }
   DoorHost& host() noexcept { return host_; }
 
-  // That of a name that workers serve: not http, which the main loop does.
-  Door& door(DoorName name) noexcept;
+  // That of a name that workers serve: not http, which the main loop does. The nats door has a
+  // second one over WebSocket.
+  Door& door(DoorName name, bool websocket) noexcept;
 
  private:
   Async<> learn_commands();
+  NatsDoorParts nats_parts(trail::TrailWriter& trail, bool websocket);
 
   EpollLoop& loop_;
   WorkerShared shared_;
@@ -98,6 +101,7 @@ class Worker {
   std::unique_ptr<Door> postgres_;
   std::unique_ptr<Door> redis_;
   std::unique_ptr<Door> nats_;
+  std::unique_ptr<Door> nats_websocket_;
   DoorHost host_;
   Scope scope_;
 };

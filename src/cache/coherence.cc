@@ -1,8 +1,15 @@
 #include "cache/coherence.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 namespace meridian {
+namespace {
+
+constexpr std::chrono::milliseconds position_first_pause{1};  // Of that mutation alone.
+
+}  // namespace
 
 Coherence::Coherence(std::size_t slots_count, CoherenceMutations mutations)
     : mutations_(mutations), slots_(slots_count) {}
@@ -93,7 +100,11 @@ void Coherence::hold(TransactionId transaction, std::span<const SlotIndex> slots
 }
 
 void Coherence::apply(TransactionId transaction, std::span<const SlotIndex> slots, Position end) {
-  if (mutations_.position_first) publish(end);
+  if (mutations_.position_first) {
+    publish(end);
+    // As if the scheduler took the processor away here, which it seldom does.
+    std::this_thread::sleep_for(position_first_pause);
+  }
   if (!slots.empty()) {
     hold(transaction, slots);
     for (const SlotIndex slot : slots)

@@ -8,8 +8,8 @@
 #include "base/metrics.h"
 #include "base/time.h"
 #include "cache/slots.h"
+#include "timeline/boot_id.h"
 #include "timeline/position.h"
-#include "timeline/reader.h"
 #include "timeline/snapshot.h"
 
 #include <array>

@@ -61,14 +61,14 @@ Async<Wake> CommitWait::wait(bool unflushed) {
 
 Async<> CommitWait::fly(std::shared_ptr<Round> round) {
   const Deadline bound = loop_.after(options_.wait_max);
-  Result<void> flushed;
+  Result<BootId> nudged_boot = BootId();
   if (round->unflushed) {
     nudges_.add();
-    flushed = co_await positions_.nudge(bound);
+    nudged_boot = co_await positions_.nudge(bound);
   }
   // Without the nudge the position may lie before the commit, so it would prove nothing.
-  Result<Position> position =
-      flushed ? co_await positions_.flushed(bound) : std::unexpected(flushed.error());
+  Result<OfBoot<Position>> position =
+      nudged_boot ? co_await positions_.flushed(bound) : std::unexpected(nudged_boot.error());
   // The next question may be under way while this round waits for the feed.
   asking_ = false;
   if (boarding_) {
@@ -79,7 +79,18 @@ Async<> CommitWait::fly(std::shared_ptr<Round> round) {
   if (!position) {
     give_up(position.error().detail());
   } else {
-    while (!coherence_.reached(*this, *position) && coherence_.must_wait()) {
+    // Nor does a nudge of one server and a position of another.
+    if (round->unflushed && *nudged_boot != position->boot) position->boot = 0;
+    for (;;) {
+      const bool reached = coherence_.reached(*this, position->value);
+      if (!coherence_.must_wait()) break;
+      // Looked at after the position: the feed says first whose positions it has.
+      if (position->boot != coherence_.boot()) {
+        positions_.reconnect();
+        give_up("the position is of another server than the feed");
+        break;
+      }
+      if (reached) break;
       const Time now = loop_.now();
       if (bound.passed(now)) {
         give_up("the feed did not reach the commit's position in time");

@@ -23,28 +23,34 @@ class Positions final : public PositionSource {
  public:
   explicit Positions(Loop& loop) : loop_(loop) {}
 
-  Async<Result<Position>> flushed(Deadline /*deadline*/) override {
+  Async<Result<OfBoot<Position>>> flushed(Deadline /*deadline*/) override {
     ++questions;
-    const Position position = end;
+    const OfBoot<Position> position{.value = end, .boot = boot};
     (void)co_await loop_.sleep(milliseconds(1));
     if (down) co_return fail(Errc::unavailable, "down");
     co_return position;
   }
-  Async<Result<Snapshot>> snapshot(Deadline /*deadline*/) override {
+  Async<Result<OfBoot<Snapshot>>> snapshot(Deadline /*deadline*/) override {
     ++snapshots;
     (void)co_await loop_.sleep(milliseconds(1));
     if (down) co_return fail(Errc::unavailable, "down");
-    co_return visible;
+    co_return OfBoot<Snapshot>{.value = visible, .boot = boot};
   }
-  Async<Result<void>> nudge(Deadline /*deadline*/) override {
+  Async<Result<BootId>> nudge(Deadline /*deadline*/) override {
     ++nudges;
+    const BootId nudged = boot;
+    if (moves_behind_nudge) boot = 1;
     (void)co_await loop_.sleep(milliseconds(1));
-    co_return Result<void>();
+    co_return nudged;
   }
+  void reconnect() noexcept override { ++reconnects; }
 
   Position end{20};
   Snapshot visible{100, {}};
+  BootId boot = 1;
+  bool moves_behind_nudge = false;
   bool down = false;
+  int reconnects = 0;
   int questions = 0;
   int snapshots = 0;
   int nudges = 0;
@@ -182,6 +188,43 @@ TEST_P(CommitWaitTest, ALostFeedLetsEverybodyGo) {
   EXPECT_FALSE(coherence_.serving());
 }
 
+// After a failover positions of the new server may be lower than those of the old one: that the
+// feed of the old one is past them says nothing.
+TEST_P(CommitWaitTest, APositionOfAnotherServerProvesNothing) {
+  coherence_.advance(Position{30});
+  positions_.boot = 2;
+  std::optional<Time> over;
+  begin(over);
+  pass(milliseconds(5));
+  EXPECT_TRUE(over);
+  EXPECT_FALSE(coherence_.serving());  // So nobody reads what is older.
+  EXPECT_EQ(positions_.reconnects, 1);
+}
+
+TEST_P(CommitWaitTest, NorDoesOneBehindANudgeOfAnotherServer) {
+  coherence_.advance(Position{30});
+  positions_.boot = 2;
+  positions_.moves_behind_nudge = true;
+  std::optional<Time> over;
+  begin(over, true);
+  pass(milliseconds(5));
+  EXPECT_TRUE(over);
+  EXPECT_FALSE(coherence_.serving());
+}
+
+// The feed is made again on the new server between the question and its answer.
+TEST_P(CommitWaitTest, NorDoesThePositionOfTheServerBefore) {
+  std::optional<Time> over;
+  begin(over);
+  pass(std::chrono::microseconds(500));
+  ASSERT_EQ(positions_.questions, 1);
+  coherence_.suspend();
+  coherence_.resume(2, Position{40}, Snapshot(100, {}));
+  pass(milliseconds(5));
+  EXPECT_TRUE(over);
+  EXPECT_FALSE(coherence_.serving());
+}
+
 class KeeperTest : public ::testing::TestWithParam<std::uint64_t> {
  protected:
   KeeperTest() {
@@ -198,7 +241,8 @@ class KeeperTest : public ::testing::TestWithParam<std::uint64_t> {
   Metrics metrics_;
   Positions positions_{loop_};
   Coherence coherence_{4'096};
-  Keeper keeper_{loop_, coherence_, positions_, metrics_};
+  int moved_ = 0;
+  Keeper keeper_{loop_, coherence_, positions_, metrics_, {.server_changed = [this] { ++moved_; }}};
   Scope scope_{loop_};
 };
 
@@ -228,6 +272,36 @@ TEST_P(KeeperTest, TheValveOpensWhenTheFeedHasCaughtUp) {
   coherence_.advance(Position{20});
   pass(seconds(1));
   EXPECT_TRUE(coherence_.serving());
+}
+
+TEST_P(KeeperTest, TheValveStaysShutWhileAnotherServerAnswers) {
+  coherence_.shut();
+  coherence_.advance(Position{30});
+  positions_.boot = 2;
+  pass(seconds(1));
+  EXPECT_FALSE(coherence_.serving());
+  EXPECT_GE(moved_, 1);
+  EXPECT_EQ(positions_.reconnects, moved_);
+  coherence_.suspend();
+  coherence_.resume(2, Position{20}, Snapshot(100, {}));
+  coherence_.shut();
+  pass(seconds(1));
+  EXPECT_TRUE(coherence_.serving());
+}
+
+// The ids of another server's transactions are not those of the feed's.
+TEST_P(KeeperTest, ASnapshotOfAnotherServerSettlesNothing) {
+  const std::array<SlotIndex, 1> slots{Slots::rows_first};
+  positions_.boot = 2;
+  positions_.visible = Snapshot(200, {});
+  coherence_.apply(100, slots, Position{11});
+  keeper_.transaction_delivered();
+  pass(seconds(1));
+  EXPECT_TRUE(coherence_.any_pending());
+  EXPECT_GE(moved_, 1);
+  positions_.boot = 1;
+  pass(seconds(1));
+  EXPECT_FALSE(coherence_.any_pending());
 }
 
 TEST_P(KeeperTest, TheValveStaysShutWhileTheFeedIsGone) {

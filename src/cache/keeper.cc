@@ -2,6 +2,8 @@
 
 #include "runtime/log.h"
 
+#include <utility>
+
 namespace meridian {
 
 Keeper::Keeper(Loop& loop,
@@ -12,7 +14,7 @@ Keeper::Keeper(Loop& loop,
     : loop_(loop),
       coherence_(coherence),
       positions_(positions),
-      options_(options),
+      options_(std::move(options)),
       scope_(loop),
       pending_(loop),
       advanced_(loop),
@@ -51,13 +53,23 @@ Async<> Keeper::settle() {
       questions_.add();
       const BootId boot = coherence_.boot();
       auto snapshot = co_await positions_.snapshot(loop_.after(options_.question_timeout));
-      if (snapshot && boot == coherence_.boot()) {
-        coherence_.settle(*snapshot);
-      } else if (co_await loop_.sleep(options_.reopen_pause) == Wake::cancelled) {
+      if (snapshot && snapshot->boot == coherence_.boot()) {
+        coherence_.settle(snapshot->value);
+        continue;
+      }
+      if (snapshot && boot == coherence_.boot()) other_server();
+      if (co_await loop_.sleep(options_.reopen_pause) == Wake::cancelled) {
         co_return;
       }
     }
   }
+}
+
+// Whichever of the two connections is behind: both are made again.
+void Keeper::other_server() {
+  log_warning("cache", "the database has become another server; the feed begins anew");
+  positions_.reconnect();
+  options_.server_changed();
 }
 
 Async<> Keeper::reopen() {
@@ -70,11 +82,20 @@ Async<> Keeper::reopen() {
     // Asked for after rearm(): what was acknowledged without waiting lies before it. The nudge
     // takes with it what was acknowledged without waiting for the disk either.
     auto nudged = co_await positions_.nudge(bound);
-    Result<Position> position =
+    Result<OfBoot<Position>> position =
         nudged ? co_await positions_.flushed(bound) : std::unexpected(nudged.error());
+    const auto of_feed = [&] {
+      return position->boot == *nudged && position->boot == coherence_.boot();
+    };
     bool reached = false;
     while (position && coherence_.must_wait() && !reached && !bound.passed(loop_.now())) {
-      reached = coherence_.reached(*this, *position);
+      reached = coherence_.reached(*this, position->value);
+      // Looked at after the position: the feed says first whose positions it has.
+      if (!of_feed()) {
+        reached = false;
+        if (coherence_.must_wait()) other_server();
+        break;
+      }
       if (!reached && co_await advanced_.wait(bound) == Wake::cancelled) co_return;
     }
     if (reached && coherence_.open()) {

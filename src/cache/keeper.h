@@ -10,6 +10,7 @@
 #include "runtime/scope.h"
 #include "timeline/position_source.h"
 
+#include <functional>
 #include <memory>
 
 namespace meridian {
@@ -18,6 +19,8 @@ struct KeeperOptions {
   Duration settle_pause = std::chrono::milliseconds(1);  // Between questions after the first few.
   Duration question_timeout = std::chrono::seconds(5);
   Duration reopen_pause = std::chrono::milliseconds(50);  // Between attempts to open the valve.
+  // The server that answers is not the one that the feed is from: the feed has to begin anew.
+  std::function<void()> server_changed = [] {};
 };
 
 class Keeper final : public PositionWatch {
@@ -40,6 +43,7 @@ class Keeper final : public PositionWatch {
   void wake() noexcept override;
   Async<> settle();
   Async<> reopen();
+  void other_server();
 
   Loop& loop_;
   Coherence& coherence_;

@@ -2,6 +2,7 @@
 
 #include "base/escape.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace meridian {
@@ -43,6 +44,8 @@ ViewReader::ViewReader(
       fills_kept_(
           metrics.counter("meridian_cache_fills_kept_total", "Fills whose value was kept.")),
       fills_failed_(metrics.counter("meridian_cache_fills_failed_total", "Fills that failed.")),
+      fills_retried_(metrics.counter("meridian_cache_fills_retried_total",
+                                     "Queries for views that were asked again after an error.")),
       fill_seconds_(metrics.histogram("meridian_cache_fill_seconds", "Duration of a fill.")) {}
 
 std::shared_ptr<Passenger> ViewReader::board(const ViewKey& key) {
@@ -74,8 +77,7 @@ Async<> ViewReader::fly(std::shared_ptr<Flight> flight) {
     stamp = cache_.coherence.begin_fill(slots->span(), flight->view->generation);
   cache_.flights.begin(*flight, stamp);
 
-  auto rows =
-      co_await reader_.read(flight->view->read, flight->parts, loop_.after(options_.fill_timeout));
+  auto rows = co_await read(*flight);
   fill_seconds_.observe(loop_.now() - begun);
   auto result = rows ? to_value(*flight->view, rows->rows) : std::unexpected(rows.error());
   if (result) {
@@ -97,6 +99,24 @@ Async<> ViewReader::fly(std::shared_ptr<Flight> flight) {
     pilot.loop_.submit([&pilot, next = std::move(landing.next)]() mutable {
       pilot.scope_.spawn(pilot.fly(std::move(next)));
     });
+  }
+}
+
+// A later attempt is as good as the first one: it sees more, and the stamp is of before both.
+Async<Result<ReadRows>> ViewReader::read(const Flight& flight) {
+  const auto passes = [](Errc code) {
+    return code == Errc::unavailable || code == Errc::exhausted || code == Errc::conflict;
+  };
+  const Deadline deadline = loop_.after(options_.fill_timeout);
+  const Deadline patience = loop_.after(options_.retry_max);
+  Duration pause = options_.retry_pause;
+  for (;;) {
+    auto rows = co_await reader_.read(flight.view->read, flight.parts, deadline);
+    if (rows || !passes(rows.error().code())) co_return rows;
+    if (patience.passed(loop_.now() + pause)) co_return rows;
+    fills_retried_.add();
+    if (co_await loop_.sleep(pause) != Wake::ready) co_return fail(Errc::cancelled);
+    pause = std::min(2 * pause, options_.retry_pause_max);
   }
 }
 

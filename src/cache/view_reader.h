@@ -23,7 +23,12 @@ struct ViewCache {
 
 struct ViewReaderOptions {
   Duration fill_timeout = std::chrono::seconds(10);  // One query, however many wait for it.
-  std::size_t value_bytes_max = 1 << 20;             // Larger values are answered and not kept.
+  // What fails because the schema is changing, or because a connection broke, is asked again for so
+  // long before the readers are told.
+  Duration retry_max = std::chrono::seconds(1);
+  Duration retry_pause = std::chrono::milliseconds(5);  // Doubled each time, up to retry_pause_max.
+  Duration retry_pause_max = std::chrono::milliseconds(100);
+  std::size_t value_bytes_max = 1 << 20;  // Larger values are answered and not kept.
 };
 
 // Belongs to one loop. close() before it ends.
@@ -56,6 +61,7 @@ class ViewReader {
 
  private:
   Async<> fly(std::shared_ptr<Flight> flight);
+  Async<Result<ReadRows>> read(const Flight& flight);
   void keep(const Flight& flight, const ViewValue& value, BootId boot);
   static void tell(Passenger& passenger, Result<std::shared_ptr<const ViewValue>> result);
 
@@ -70,6 +76,7 @@ class ViewReader {
   Counter& fills_;
   Counter& fills_kept_;
   Counter& fills_failed_;
+  Counter& fills_retried_;
   Histogram& fill_seconds_;
 };
 

@@ -30,6 +30,10 @@ class Rowset final : public Reader {
                                Deadline /*deadline*/) override {
     ++queries;
     Result<Rows> now = rows;
+    if (failures_first > 0) {
+      --failures_first;
+      now = fail(failure, "the session was closed");
+    }
     const BootId from = boot;
     (void)co_await loop_.sleep(milliseconds(10));
     last = parameters.at(0);
@@ -39,6 +43,8 @@ class Rowset final : public Reader {
 
   Result<Rows> rows = Rows({"json", "id", "note"}, {"{}", "7", std::nullopt});
   BootId boot = 1;
+  int failures_first = 0;
+  Errc failure = Errc::unavailable;
   int queries = 0;
   std::string last;
 
@@ -168,6 +174,51 @@ TEST_P(ViewReaderTest, ThatOfAnotherServerOrAnotherSetOrADoubtfulKeyIsNotKept) {
   (void)board("order:7");
   pass(milliseconds(20));
   EXPECT_EQ(hit("order:7"), nullptr);
+}
+
+// While the schema changes sessions are made again and tables are locked: nobody need be told.
+TEST_P(ViewReaderTest, WhatFailsForAMomentIsAskedAgain) {
+  for (const auto& [failure, key] : {std::pair{Errc::unavailable, "order:7"},
+                                     std::pair{Errc::exhausted, "order:8"},
+                                     std::pair{Errc::conflict, "order:9"}}) {
+    rows_.failure = failure;
+    rows_.failures_first = 3;
+    const auto passenger = board(key);
+    pass(milliseconds(200));
+    ASSERT_TRUE(passenger->result && *passenger->result);
+    EXPECT_NE(hit(key), nullptr);
+  }
+}
+
+TEST_P(ViewReaderTest, AnInvalidationBetweenTheAttemptsIsHeardOf) {
+  rows_.failures_first = 2;
+  const auto passenger = board("order:7");
+  pass(milliseconds(12));
+  coherence_.apply(100, std::array{Slots::everything}, Position{11});
+  pass(milliseconds(200));
+  ASSERT_TRUE(passenger->result && *passenger->result);
+  EXPECT_EQ(hit("order:7"), nullptr);
+}
+
+TEST_P(ViewReaderTest, WhatGoesOnFailingIsToldInBoundedTime) {
+  rows_.failures_first = 1'000;
+  const auto passenger = board("order:7");
+  pass(milliseconds(500));
+  EXPECT_FALSE(passenger->result);
+  pass(milliseconds(700));
+  ASSERT_TRUE(passenger->result);
+  EXPECT_EQ(passenger->result->error().code(), Errc::unavailable);
+  EXPECT_LE(rows_.queries, 20);
+}
+
+TEST_P(ViewReaderTest, WhatIsWrongIsToldAtOnce) {
+  rows_.failure = Errc::invalid;
+  rows_.failures_first = 1;
+  const auto passenger = board("order:7");
+  pass(milliseconds(20));
+  ASSERT_TRUE(passenger->result);
+  EXPECT_EQ(passenger->result->error().code(), Errc::invalid);
+  EXPECT_EQ(rows_.queries, 1);
 }
 
 TEST_P(ViewReaderTest, NothingIsServedWhileTheValveIsShut) {

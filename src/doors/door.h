@@ -11,6 +11,8 @@
 #include "gate/permissions.h"
 #include "runtime/async.h"
 
+#include <string_view>
+
 namespace meridian {
 
 class Door {
@@ -18,6 +20,10 @@ class Door {
   virtual ~Door() = default;
 
   virtual DoorName name() const noexcept = 0;
+
+  // What is said to a connection that is closed at once since there is no room; empty for nothing.
+  // Any thread.
+  virtual std::string_view refusal() const noexcept { return {}; }
 
   // Serves one visit from greeting to close. A failed request is answered in the protocol's own
   // terms and does not end the visit. Says goodbye when the visit is cancelled or draining.

@@ -76,6 +76,8 @@ Async<> DoorListener::accept() {
     }
     if (!enter(socket->peer)) {
       refused_.add();
+      // As much as the socket takes at once: who is refused is not waited for.
+      socket->say(targets_.front().door->refusal());
       continue;
     }
     hand_over(std::move(*socket));

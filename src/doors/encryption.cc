@@ -30,8 +30,12 @@ class GoneStream final : public Stream {
 
 }  // namespace
 
+std::unique_ptr<Stream> make_gone_stream(Peer peer) {
+  return std::make_unique<GoneStream>(std::move(peer));
+}
+
 Async<Result<void>> encrypt(Visit& visit, const TlsServer& tls, TlsHandshake handshake) {
-  auto lower = visit.exchange_stream(std::make_unique<GoneStream>(visit.peer()));
+  auto lower = visit.exchange_stream(make_gone_stream(visit.peer()));
   MERIDIAN_CO_TRY(auto stream,
                   co_await TlsStream::accept(std::move(lower), tls.context(), handshake));
   visit.exchange_stream(std::move(stream));

@@ -7,12 +7,16 @@
 #include "doors/visit.h"
 #include "runtime/tls.h"
 
+#include <memory>
 #include <string>
 
 namespace meridian {
 
 // Shakes hands as the server. Errors as TlsStream::accept; the visit can only end then.
 Async<Result<void>> encrypt(Visit& visit, const TlsServer& tls, TlsHandshake handshake);
+
+// A closed stream to stand in a visit while its own is being wrapped.
+std::unique_ptr<Stream> make_gone_stream(Peer peer);
 
 // For protocols where TLS begins at once or not at all. A client of another machine must speak it;
 // one of this machine may, where there is a certificate, and is known by its first byte. Gives what

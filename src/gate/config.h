@@ -90,6 +90,8 @@ struct NatsConfig {
   std::uint32_t responses_max = 0;   // To the reply subject of a message that was received.
   Duration responses_expiry = std::chrono::minutes(2);
   std::uint32_t subscriptions_max = 1'000;  // Of one visit.
+  std::uint32_t messages_per_second = 0;    // Likewise; 0: as many as it likes.
+  std::uint64_t pending_max = 1'048'576;    // Bytes of refusals that wait for one visit.
   std::uint32_t visits_max = 1'000;         // On this node.
 };
 

@@ -48,7 +48,10 @@ struct Issuers::Source {
                                  {{"issuer", config.name}})),
         keys_fetched(metrics.gauge("meridian_issuer_keys_fetched_timestamp_seconds",
                                    "When an issuer's keys were last fetched.",
-                                   {{"issuer", config.name}})) {}
+                                   {{"issuer", config.name}})),
+        waiters(metrics.gauge("meridian_issuer_waiters",
+                              "Logins that wait for an issuer's keys.",
+                              {{"issuer", config.name}})) {}
 
   IssuerConfig config;
   std::string keys_url;  // Empty: the discovery document is to be fetched first.
@@ -70,6 +73,7 @@ struct Issuers::Source {
   Gauge& keys_count;
   Gauge& keys_stale;
   Gauge& keys_fetched;
+  Gauge& waiters;
 };
 
 Issuers::Issuers(Loop& loop, Fetcher& fetcher, KeyFetchConfig config)
@@ -263,6 +267,25 @@ Error Issuers::refusal(const Source& source, const std::string& kid) const {
                            source.config.name));
 }
 
+// The token may be good: whoever brings it has not failed, and may come again.
+Error Issuers::undecided(const Source& source, const std::string& kid) const {
+  if (source.failure) {
+    return Error(Errc::unavailable,
+                 fmt::format("the keys of issuer {} cannot be fetched: {}",
+                             source.config.name,
+                             source.failure->detail()));
+  }
+  return Error(
+      Errc::unavailable,
+      fmt::format(
+          "its key id {} is not among the {} keys of issuer {} that were fetched last; "
+          "the next fetch may begin in {}",
+          quote(kid, 64),
+          source.keys->keys.size(),
+          source.config.name,
+          to_text(std::chrono::ceil<std::chrono::seconds>(source.next_allowed - loop_.now()))));
+}
+
 Async<Result<void>> Issuers::want_key_here(std::string issuer_url,
                                            std::string kid,
                                            Deadline deadline) {
@@ -274,34 +297,33 @@ Async<Result<void>> Issuers::want_key_here(std::string issuer_url,
                    fmt::format("its key id {} is not one of this node's", quote(kid, 64)));
   }
   Source& source = **found;
-  if (source.keys->find(kid)) co_return Result<void>();
-  const Time now = loop_.now();
-  const auto unknown = source.unknown_kids.find(kid);
-  if (unknown != source.unknown_kids.end() && now < unknown->second) {
-    co_return std::unexpected(refusal(source, kid));
-  }
-  if (!source.fetching && deadline.passed(source.next_allowed)) {
-    if (source.failure) co_return fail_while("its key is not known", *source.failure);
-    co_return std::unexpected(refusal(source, kid));
-  }
-  if (source.waiters_count >= config_.waiters_max) {
-    co_return fail(Errc::exhausted,
-                   fmt::format("{} logins wait for the keys of issuer {} already",
-                               source.waiters_count,
-                               source.config.name));
-  }
-  if (!source.fetching) source.wanted.set();
-  ++source.waiters_count;
-  const Wake wake = co_await source.fetched.wait(deadline);
-  --source.waiters_count;
-  MERIDIAN_CO_CHECK(to_result(wake, "the keys of issuer " + source.config.name));
-  if (scope_.cancelled()) co_return fail(Errc::cancelled, "this node is stopping");
-  if (source.keys->find(kid)) co_return Result<void>();
-  if (source.failure) {
-    co_return fail(Errc::unavailable,
-                   fmt::format("the keys of issuer {} cannot be fetched: {}",
-                               source.config.name,
-                               source.failure->detail()));
+  for (;;) {
+    if (source.keys->find(kid)) co_return Result<void>();
+    const Time now = loop_.now();
+    const auto unknown = source.unknown_kids.find(kid);
+    if (unknown != source.unknown_kids.end() && now < unknown->second) {
+      co_return std::unexpected(refusal(source, kid));
+    }
+    if (!source.fetching && deadline.passed(source.next_allowed)) {
+      co_return std::unexpected(undecided(source, kid));
+    }
+    if (source.waiters_count >= config_.waiters_max) {
+      co_return fail(Errc::exhausted,
+                     fmt::format("{} logins wait for the keys of issuer {} already",
+                                 source.waiters_count,
+                                 source.config.name));
+    }
+    // What is being fetched may have been read there before the key was published.
+    const bool begun_before = source.fetching;
+    if (!source.fetching) source.wanted.set();
+    source.waiters.set(static_cast<std::int64_t>(++source.waiters_count));
+    const Wake wake = co_await source.fetched.wait(deadline);
+    source.waiters.set(static_cast<std::int64_t>(--source.waiters_count));
+    MERIDIAN_CO_CHECK(to_result(wake, "the keys of issuer " + source.config.name));
+    if (scope_.cancelled()) co_return fail(Errc::cancelled, "this node is stopping");
+    if (source.keys->find(kid)) co_return Result<void>();
+    if (source.failure) co_return std::unexpected(undecided(source, kid));
+    if (!begun_before) break;
   }
   if (source.unknown_kids.size() >= config_.unknown_kids_max) source.unknown_kids.clear();
   source.unknown_kids[kid] = loop_.now() + config_.fetch_interval_min * unknown_kid_intervals;

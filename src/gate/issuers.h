@@ -54,9 +54,9 @@ class Issuers {
   const Published<Trust>& published() const noexcept { return published_; }
 
   // Waits until this trusted issuer has a key of this id, fetching at the next permitted time. Any
-  // loop. Errors: unauthenticated (its keys were just fetched and this is none of them),
-  // unavailable (they could not be fetched), timeout (the deadline is before the next fetch),
-  // exhausted (waiters_max), cancelled.
+  // loop. Errors: unauthenticated (its keys were fetched since and this is none of them),
+  // unavailable (they could not be fetched, or the deadline is before the next fetch), timeout
+  // (of the fetch that was waited for), exhausted (waiters_max), cancelled.
   Async<Result<void>> want_key(std::string issuer_url, std::string kid, Deadline deadline);
 
  private:
@@ -72,6 +72,7 @@ class Issuers {
   void on_failure(Source& source, const Error& error);
   Duration pause_after(const Source& source);
   Error refusal(const Source& source, const std::string& kid) const;
+  Error undecided(const Source& source, const std::string& kid) const;
 
   Loop& loop_;
   Fetcher& fetcher_;

@@ -41,7 +41,8 @@ bool Suspension::park(std::coroutine_handle<> handle, Fibre& fibre) noexcept {
     return false;
   }
   if (!deadline_.is_never()) {
-    if (deadline_.passed(fibre.loop().now())) {
+    // As of the batch; one that has passed since fires with the next tick.
+    if (deadline_.passed(fibre.loop().batch_time())) {
       outcome_ = Wake::timeout;
       return false;
     }

@@ -25,6 +25,11 @@ struct Body {
   bool too_large = false;
 };
 
+struct Headers {
+  std::size_t left = 0;
+  bool too_large = false;
+};
+
 // Taking fewer bytes than given ends the transfer.
 std::size_t take_bytes(char* bytes, std::size_t one, std::size_t count, void* into) {
   Body& body = *static_cast<Body*>(into);
@@ -34,6 +39,18 @@ std::size_t take_bytes(char* bytes, std::size_t one, std::size_t count, void* in
     return 0;
   }
   body.bytes.append(bytes, size);
+  return size;
+}
+
+// The library keeps what it reads of them, and would go on for as long as the server does.
+std::size_t count_header(const char* /*bytes*/, std::size_t one, std::size_t count, void* into) {
+  Headers& headers = *static_cast<Headers*>(into);
+  const std::size_t size = one * count;
+  if (size > headers.left) {
+    headers.too_large = true;
+    return 0;
+  }
+  headers.left -= size;
   return size;
 }
 
@@ -75,10 +92,13 @@ Result<FetchResponse> fetch(const FetchRequest& request, const std::string& ca_f
   const Curl curl(curl_easy_init());
   MERIDIAN_ASSERT(curl != nullptr);
   Body body{.bytes = {}, .size_max = request.body_size_max};
+  Headers headers{.left = request.headers_size_max};
   std::array<char, CURL_ERROR_SIZE> reason{};
   configure(curl.get(), request, ca_file);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, &take_bytes);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body);
+  curl_easy_setopt(curl.get(), CURLOPT_HEADERFUNCTION, &count_header);
+  curl_easy_setopt(curl.get(), CURLOPT_HEADERDATA, &headers);
   curl_easy_setopt(curl.get(), CURLOPT_ERRORBUFFER, reason.data());
 
   const CURLcode code = curl_easy_perform(curl.get());
@@ -86,6 +106,11 @@ Result<FetchResponse> fetch(const FetchRequest& request, const std::string& ca_f
   if (body.too_large) {
     return fail(Errc::exhausted,
                 fmt::format("{}: the body has more than {} bytes", what, request.body_size_max));
+  }
+  if (headers.too_large) {
+    return fail(
+        Errc::exhausted,
+        fmt::format("{}: the headers have more than {} bytes", what, request.headers_size_max));
   }
   if (code != CURLE_OK) {
     const char* const why = reason[0] != '\0' ? reason.data() : curl_easy_strerror(code);

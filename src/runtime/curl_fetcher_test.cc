@@ -109,6 +109,25 @@ TEST(CurlFetcher, StopsAtTheBodyBound) {
   EXPECT_EQ(endless.error().code(), Errc::exhausted);
 }
 
+TEST(CurlFetcher, StopsAtTheHeadersBound) {
+  const auto with = [](std::size_t count) {
+    std::string headers;
+    for (std::size_t i = 0; i < count; ++i)
+      headers += "X-Header: 0123456789\r\n";
+    return fetch(reply_of(headers, "x"), {.url = {}, .headers_size_max = 4'096});
+  };
+  EXPECT_TRUE(with(10));
+  const auto got = with(1'000);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code(), Errc::exhausted);
+  EXPECT_TRUE(got.error().detail().contains("the headers have more than 4096 bytes"));
+  // Responses that are only the beginning of one count as well.
+  std::string begun;
+  for (int i = 0; i < 1'000; ++i)
+    begun += "HTTP/1.1 103 Early Hints\r\n\r\n";
+  EXPECT_EQ(fetch(begun, {.url = {}, .headers_size_max = 4'096}).error().code(), Errc::exhausted);
+}
+
 TEST(CurlFetcher, GivesUpOnASilentServer) {
   const auto got = fetch("", {.url = {}, .total_timeout = milliseconds(100)});
   ASSERT_FALSE(got);

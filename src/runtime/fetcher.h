@@ -23,6 +23,7 @@ struct FetchRequest {
   Duration connect_timeout = std::chrono::seconds(2);
   Duration total_timeout = std::chrono::seconds(5);
   std::size_t body_size_max = 65'536;
+  std::size_t headers_size_max = 65'536;  // Of all responses together that a server may send first.
 };
 
 struct FetchResponse {
@@ -36,7 +37,8 @@ class Fetcher {
  public:
   virtual ~Fetcher() = default;
 
-  // Errors: invalid (another protocol), timeout, exhausted (body_size_max), unavailable (no
+  // Errors: invalid (another protocol), timeout, exhausted (body_size_max,
+  // headers_size_max), unavailable (no
   // connection, a certificate that is not good), cancelled.
   virtual Async<Result<FetchResponse>> get(FetchRequest request) = 0;
 };

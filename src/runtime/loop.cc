@@ -23,21 +23,24 @@ void Loop::submit(std::move_only_function<void()> work) {
   {
     const std::lock_guard lock(submissions_mutex_);
     submissions_.push_back(std::move(submission));
+    // Before interrupt() asks whether the loop sleeps, as the loop looks after it said so.
+    submitted_.store(true, std::memory_order_seq_cst);
     // Under the lock: whoever accepts the last submission may destroy the loop next.
     if (submissions_.size() == 1) interrupt();
   }
 }
 
 bool Loop::any_submissions() noexcept {
-  const std::lock_guard lock(submissions_mutex_);
-  return !submissions_.empty();
+  return submitted_.load(std::memory_order_seq_cst);
 }
 
 void Loop::accept_submissions() {
+  if (!any_submissions()) return;
   std::vector<std::unique_ptr<Submission>> taken;
   {
     const std::lock_guard lock(submissions_mutex_);
     taken.swap(submissions_);
+    submitted_.store(false, std::memory_order_relaxed);
   }
   for (auto& submission : taken)
     make_ready(*submission.release());

@@ -13,6 +13,7 @@
 #include "runtime/deadline.h"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -127,6 +128,7 @@ class Loop {
   std::int64_t wheel_next_ = wheel_empty;  // The first tick whose slot may hold something.
 
   std::mutex submissions_mutex_;
+  std::atomic<bool> submitted_{false};  // There are some; so that the usual look costs no lock.
   std::vector<std::unique_ptr<Submission>> submissions_;
 };
 

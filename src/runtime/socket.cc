@@ -184,6 +184,12 @@ std::string Endpoint::to_string() const {
   return (host.contains(':') ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
+void Socket::say(std::string_view bytes) const noexcept {
+  // It is closed behind this, whatever comes of it.
+  if (!bytes.empty())
+    (void)!::send(file.fd(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 SocketStream::SocketStream(EpollLoop& loop, Socket socket)
     : socket_(std::move(socket)),
       watch_(std::make_unique<EpollLoop::Watch>(loop, socket_.file.fd())) {}

@@ -36,6 +36,9 @@ struct Endpoint {
 struct Socket {
   File file;
   Peer peer;
+
+  // A last word to who is refused: what of it can be sent at once.
+  void say(std::string_view bytes) const noexcept;
 };
 
 class SocketStream final : public Stream {

@@ -10,8 +10,8 @@
 // the transaction.
 
 #include "base/time.h"
+#include "timeline/boot_id.h"
 #include "timeline/position.h"
-#include "timeline/reader.h"
 #include "timeline/snapshot.h"
 
 #include <cstdint>

@@ -6,18 +6,14 @@
 #include "base/result.h"
 #include "runtime/async.h"
 #include "runtime/deadline.h"
+#include "timeline/boot_id.h"
 #include "timeline/rows.h"
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace meridian {
-
-// Which incarnation of the database server a connection or a feed belongs to: a hash of system
-// identifier, timeline and start time. Zero: unknown.
-using BootId = std::uint64_t;
 
 // One query that is run often. Prepared once on each session that runs it.
 struct ReadQuery {

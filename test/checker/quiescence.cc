@@ -162,6 +162,8 @@ void take_commands(const Options& options,
     } else if (line == "stop") {
       stop = true;
       answer("stopping");
+    } else if (line == "found") {
+      answer(std::to_string(orders.stale.load() + result.poisoned));
     } else if (line == "compare") {
       compare_at_rest(options, orders, conductor, result);
       answer("compared " + std::to_string(result.compared) + ", poisoned " +

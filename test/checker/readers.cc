@@ -18,6 +18,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::chrono::milliseconds error_pause{5};
+
 // One read that was asked for and not answered yet.
 struct Asked {
   const Subject* subject = nullptr;
@@ -59,10 +61,13 @@ class Reader {
       connection_->append({"DEL", pick().key});
       forgotten_ = true;
     }
+    const std::uint64_t errors = result_.errors;
     for (const Asked& asked : asked_)
       check(asked);
     if (std::exchange(forgotten_, false)) (void)connection_->reply();
     orders_.reads.fetch_add(asked_.size(), std::memory_order_relaxed);
+    // Who asks without end while the database is away keeps it from coming back.
+    if (result_.errors != errors) std::this_thread::sleep_for(error_pause);
   }
 
   void probe(Latencies& hits, Latencies& misses) {

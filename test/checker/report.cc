@@ -147,8 +147,11 @@ int report(const Options& options,
     add(result);
   add(probed.result);
   Latencies commits;
+  std::map<std::string, std::uint64_t> kinds;
   for (const WriterResult& result : written) {
     commits.add(result.commits);
+    for (const auto& [kind, count] : result.kinds)
+      kinds[kind] += count;
     if (result.errors > 0) add_error(result.errors, result.first_error);
   }
   const double seconds = std::chrono::duration<double>(options.duration).count();
@@ -195,7 +198,10 @@ int report(const Options& options,
       text +=
           fmt::format(R"(,"{}_us":{{"p50":{:.1f},"p99":{:.1f}}})", row.key, row.median, row.p99);
     }
-    std::puts((text + "}").c_str());
+    text += R"(,"kinds":{)";
+    for (const auto& [kind, count] : kinds)
+      text += (text.back() == '{' ? "" : ",") + quoted(kind) + ":" + std::to_string(count);
+    std::puts((text + "}}").c_str());
   } else {
     const auto per_second = [&](std::uint64_t count) {
       return with_commas(static_cast<std::uint64_t>(static_cast<double>(count) / seconds));

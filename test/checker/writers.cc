@@ -164,13 +164,20 @@ class Writer {
     orders_[index].acknowledged.store(revision, std::memory_order_seq_cst);
   }
 
+  void count_commit(Clock::duration took) {
+    result_.commits.add(took);
+    ++result_.kinds[way_ == Way::direct ? "around the door"
+                    : durable_          ? "through the door"
+                                        : "synchronous_commit=off"];
+    orders_.commits.fetch_add(1, std::memory_order_relaxed);
+  }
+
   void change_one() {
     const std::size_t index = pick();
     const auto begin = Clock::now();
     const std::int64_t revision = send_change(index);
     acknowledge(index, revision);
-    result_.commits.add(Clock::now() - begin);
-    orders_.commits.fetch_add(1, std::memory_order_relaxed);
+    count_commit(Clock::now() - begin);
   }
 
   void change_several() {
@@ -183,8 +190,7 @@ class Writer {
     session_->run("COMMIT");
     for (std::size_t i = 0; i < indexes.size(); ++i)
       acknowledge(indexes[i], revisions[i]);
-    result_.commits.add(Clock::now() - begin);
-    orders_.commits.fetch_add(1, std::memory_order_relaxed);
+    count_commit(Clock::now() - begin);
   }
 
   const Options& options_;
@@ -201,6 +207,7 @@ class Writer {
 };
 
 struct Whole {
+  const char* name;
   const char* function;
   std::chrono::milliseconds pause;  // On average.
 };
@@ -209,18 +216,18 @@ Whole whole(Kind kind) {
   using std::chrono::milliseconds;
   switch (kind) {
     case Kind::part:
-      return {"soak_move_part", milliseconds(1'500)};
+      return {"partition moved", "soak_move_part", milliseconds(1'500)};
     case Kind::side:
-      return {"soak_empty_side", milliseconds(400)};
+      return {"table truncated", "soak_empty_side", milliseconds(400)};
     case Kind::defined:
-      return {"soak_define", milliseconds(2'500)};
+      return {"column rewritten", "soak_define", milliseconds(2'500)};
     case Kind::order:
     case Kind::pair:
     case Kind::member:
     case Kind::bulk:
       break;
   }
-  return {"soak_change_bulk", milliseconds(15'000)};
+  return {"large transaction", "soak_change_bulk", milliseconds(15'000)};
 }
 
 }  // namespace
@@ -262,6 +269,7 @@ WriterResult run_whole_writer(const Options& options,
                      std::to_string(next) + ")");
       order.acknowledged.store(next, std::memory_order_seq_cst);
       result.commits.add(Clock::now() - begin);
+      ++result.kinds[what.name];
       orders.commits.fetch_add(1, std::memory_order_relaxed);
     } catch (const ConnectionError& error) {
       if (result.errors++ == 0) result.first_error = error.what();

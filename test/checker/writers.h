@@ -7,12 +7,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <string>
 
 namespace checker {
 
 struct WriterResult {
   Latencies commits;
+  std::map<std::string, std::uint64_t> kinds;  // How many of each kind of commit.
   std::uint64_t errors = 0;
   std::string first_error;
 };

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { once } from "node:events";
 import { after, test } from "node:test";
 
-import { badTokens, ca, load, postgresOptions, redisOptions } from "./packages.mjs";
+import { badTokens, ca, freshToken, load, postgresOptions, redisOptions } from "./packages.mjs";
 
 const Redis = load("ioredis");
 const pg = load("pg");
@@ -78,6 +78,62 @@ test("what a role may not do is refused", async () => {
     await assert.rejects(refused(), /^ReplyError: NOPERM/);
   }
   await assert.rejects(connect().set("order:1", "v"), /view of table/);
+});
+
+test("scripts where they are granted", async () => {
+  const redis = connect();
+  redis.defineCommand("readOne", { numberOfKeys: 1, lua: "return redis.call('get', KEYS[1])" });
+  await redis.set("scripted", "5");
+  assert.equal(await redis.readOne("scripted"), "5");
+  assert.equal(await redis.readOne("scripted"), "5");
+  const storefront = connect("storefront");
+  for (const refused of [() => storefront.eval("return 1", 0), () => storefront.evalsha("0".repeat(40), 0),
+                         () => storefront.script("LOAD", "return 1")]) {
+    await assert.rejects(refused(), /^ReplyError: NOPERM role storefront may not run/);
+  }
+});
+
+test("streams and their groups", async () => {
+  const redis = connect();
+  await redis.del("stream");
+  await redis.xgroup("CREATE", "stream", "workers", "0", "MKSTREAM");
+  const asked = connect().xreadgroup("GROUP", "workers", "first", "BLOCK", 30_000, "STREAMS", "stream", ">");
+  const id = await redis.xadd("stream", "*", "sku", "sku-1");
+  assert.deepEqual(await asked, [["stream", [[id, ["sku", "sku-1"]]]]]);
+  assert.equal((await redis.xpending("stream", "workers"))[0], 1);
+  assert.equal(await redis.xack("stream", "workers", id), 1);
+  assert.deepEqual(await redis.xrange("stream", "-", "+"), [[id, ["sku", "sku-1"]]]);
+});
+
+test("who is refused something goes on", async () => {
+  const redis = connect("storefront");
+  const id = await redis.client("ID");
+  await redis.set("session:2", "a");
+  const piped = await redis.pipeline().get("session:2").get("other").get("session:2").exec();
+  assert.deepEqual(piped.map(([error, value]) => error?.message.split(" ")[0] ?? value), ["a", "NOPERM", "a"]);
+  await assert.rejects(redis.multi().set("session:2", "b").set("other", "v").exec(), /EXECABORT/);
+  assert.equal(await redis.get("session:2"), "a");
+  assert.equal(await redis.client("ID"), id);
+});
+
+test("a fresh token comes with the next connection", async () => {
+  const redis = connect("storefront", { password: await freshToken("storefront", "3s"), lazyConnect: true });
+  redis.on("error", () => {});
+  await redis.connect();
+  const first = await redis.client("ID");
+  redis.options.password = await freshToken("storefront", "10m");
+  await new Promise((done) => redis.once("ready", done));
+  assert.equal(await redis.hget("order:9", "id"), "9");
+  assert.notEqual(await redis.client("ID"), first);
+});
+
+test("a fresh token before the old one ends leaves the connection", async () => {
+  const redis = connect("storefront", { password: await freshToken("storefront", "4s"), retryStrategy: () => null });
+  const first = await redis.client("ID");
+  await redis.auth("default", await freshToken("storefront", "10m"));
+  await new Promise((done) => setTimeout(done, 7_000));
+  assert.equal(await redis.hget("order:9", "id"), "9");
+  assert.equal(await redis.client("ID"), first);
 });
 
 test("large values", async () => {

@@ -225,6 +225,9 @@ class Node:
         return self.meridian("psql", "--owner", "--database", "shop", "--", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1",
                              input=sql)
 
+    def token_command(self):
+        return [self.program, "--config", self.config, "--data", self.data, "token", "--subject"]
+
     def token(self, subject="checkout", ttl="10m", **options):
         more = [part for name, value in options.items() for part in (f"--{name}", value)]
         return self.meridian("token", "--subject", subject, "--ttl", ttl, *more).strip()
@@ -255,6 +258,8 @@ class Node:
             "NODE_REDIS_PORT": str(self.doors["redis"][1]),
             "NODE_HTTP_PORT": str(self.doors["http"][1]),
             "NODE_CA": str(self.ca),
+            # Followed by a subject and how long it shall be good: what a client's provider of credentials runs.
+            "TOKEN_COMMAND": json.dumps([str(part) for part in self.token_command()]),
             "TOKEN_CHECKOUT": self.token("checkout"),
             "TOKEN_STOREFRONT": self.token("storefront"),
             "TOKEN_CLERK": self.token("clerk"),

@@ -1,5 +1,9 @@
-// An OIDC provider of the npm package oidc-provider, for oidc_provider_test.py. Says its URL in a line of JSON; the line
-// "rotate" on its standard input makes it sign with new keys.
+// OIDC providers of the npm package oidc-provider, for oidc_provider_test.py and identity_test.py.
+//
+//   oidc_provider.mjs [ISSUER...]      one for each issuer, which somebody else answers for; else one with its own URL
+//
+// Says its URL, or the ports where they listen, in a line of JSON; the line "rotate" on its standard input makes them sign
+// with new keys, "rotate beside" with new keys that are published beside the old ones.
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -52,19 +56,29 @@ function makeProvider(issuer, keys) {
   });
 }
 
-let handler;
-const server = createServer((request, response) => handler(request, response));
-server.listen(0, "127.0.0.1", () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`;
-  let keys = makeKeys();
-  handler = makeProvider(issuer, keys).callback();
-  console.log(JSON.stringify({ issuer }));
-  createInterface({ input: process.stdin })
-    .on("line", (line) => {
-      if (line !== "rotate") return;
-      keys = makeKeys();
-      handler = makeProvider(issuer, keys).callback();
-      console.log(JSON.stringify({ generation }));
-    })
-    .on("close", () => process.exit(0));
+// Signs with the first key of each kind.
+let keys = makeKeys();
+const issuers = process.argv.slice(2);
+const servers = (issuers.length > 0 ? issuers : [""]).map((issuer) => {
+  const entry = { issuer };
+  entry.server = createServer((request, response) => entry.handler(request, response));
+  entry.renew = () => {
+    entry.handler = makeProvider(entry.issuer, keys).callback();
+  };
+  return entry;
 });
+
+await Promise.all(servers.map(({ server }) => new Promise((done) => server.listen(0, "127.0.0.1", done))));
+const ports = servers.map(({ server }) => server.address().port);
+if (issuers.length === 0) servers[0].issuer = `http://127.0.0.1:${ports[0]}`;
+servers.forEach((entry) => entry.renew());
+console.log(JSON.stringify(issuers.length === 0 ? { issuer: servers[0].issuer } : { ports }));
+
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    if (line !== "rotate" && line !== "rotate beside") return;
+    keys = line === "rotate" ? makeKeys() : [...makeKeys(), ...keys];
+    servers.forEach((entry) => entry.renew());
+    console.log(JSON.stringify({ generation }));
+  })
+  .on("close", () => process.exit(0));

@@ -54,7 +54,13 @@ CLIENTS = {
     "redis_benchmark": Client(programs=("redis-benchmark",)),
     "redis_py": Client(python=("redis", "psycopg")),
     "ioredis": Client(programs=("node",), npm=("ioredis", "pg")),
+    "node_redis": Client(programs=("node",), npm=("redis", "pg")),
+    "go_redis": Client(go="goredis"),
+    "jedis": Client(java="JedisTest"),
+    "lettuce": Client(java="LettuceTest"),
+    "redis_rs": Client(rust="redis_rs"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
+    "identity": Client(programs=("node",), npm=("oidc-provider",), python=("redis", "psycopg")),
 }
 
 

@@ -28,6 +28,7 @@
 #include <string>
 #include <string_view>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -108,6 +109,7 @@ Async<> append_for_ever(TrailWriter& writer,
                                    std::uint64_t run,
                                    Acknowledged& acknowledged,
                                    int pipe) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // It appends for ever.
   EpollLoop main_loop;
   EpollLoop other_loop;
   Metrics metrics;

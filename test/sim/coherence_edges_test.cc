@@ -65,15 +65,16 @@ class RowConsumer final : public FeedConsumer {
 class WithoutNudge final : public PositionSource {
  public:
   explicit WithoutNudge(SimDatabase& database) : database_(database) {}
-  Async<Result<Position>> flushed(Deadline deadline) override {
+  Async<Result<OfBoot<Position>>> flushed(Deadline deadline) override {
     return database_.flushed(deadline);
   }
-  Async<Result<Snapshot>> snapshot(Deadline deadline) override {
+  Async<Result<OfBoot<Snapshot>>> snapshot(Deadline deadline) override {
     return database_.snapshot(deadline);
   }
-  Async<Result<void>> nudge(Deadline /*deadline*/) override {
+  Async<Result<BootId>> nudge(Deadline /*deadline*/) override {
     co_return fail(Errc::unavailable, "the connection broke");
   }
+  void reconnect() noexcept override {}
 
  private:
   SimDatabase& database_;

@@ -198,7 +198,8 @@ class RedisDoorNode final : public InvalidationListener {
     role.redis.emplace();
     return role;
   }
-  // "worker" reads and writes keys and reads views; "guest" reads views alone.
+  // "worker" reads and writes keys and reads views; "guest" reads views alone, "outsider"
+  // neither.
   static std::vector<RoleConfig> roles() {
     RoleConfig worker = make_role("worker");
     worker.redis->read = {"g:*", "k:*", "ch:*"};
@@ -206,7 +207,9 @@ class RedisDoorNode final : public InvalidationListener {
     worker.redis->forget = {"g:*"};
     RoleConfig guest = make_role("guest");
     guest.redis->read = {"g:*"};
-    return {worker, guest};
+    RoleConfig outsider = make_role("outsider");
+    outsider.redis->write = {"*"};
+    return {worker, guest, outsider};
   }
 
   void start() {

@@ -5,6 +5,7 @@
 
 #include "runtime/log.h"
 #include "sim/redis_client.h"
+#include "sim/seeds.h"
 
 #include <gtest/gtest.h>
 
@@ -186,16 +187,10 @@ class DoorRun {
   std::array<std::array<bool, rows_count>, groups_count> busy_{};
 };
 
-// MERIDIAN_SIM_SEEDS widens the run; MERIDIAN_SIM_FIRST_SEED looks at one again.
-std::uint64_t number_from(const char* name, std::uint64_t usual) {
-  const char* const text = std::getenv(name);
-  return text ? std::strtoull(text, nullptr, 10) : usual;
-}
-
 Findings total(std::uint64_t seeds, const Faults& faults, bool until_found = false) {
   set_log_level(LogLevel::error);  // What goes wrong here is meant to.
   Findings sum;
-  const std::uint64_t first = number_from("MERIDIAN_SIM_FIRST_SEED", 1);
+  const std::uint64_t first = first_seed();
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
     const Findings one = DoorRun(seed, faults).run();
     if (one.wrong() != 0 && sum.wrong() == 0) {
@@ -228,7 +223,7 @@ Findings total(std::uint64_t seeds, const Faults& faults, bool until_found = fal
 }
 
 TEST(RedisDoorSim, EveryReplyIsRightAndNobodyIsToldMoreThanHeMay) {
-  const Findings findings = total(number_from("MERIDIAN_SIM_SEEDS", 1'000), {});
+  const Findings findings = total(seeds_count(), {});
   EXPECT_EQ(findings.wrong(), 0U) << findings.first;
   // All of it has to have happened, or the test proves nothing.
   EXPECT_GT(findings.view_values, 0U);

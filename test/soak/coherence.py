@@ -1,17 +1,25 @@
 """Writers and readers of every kind while everything fails, and no read is stale."""
 
 import json
+import os
 import queue
 import random
 import shlex
+import signal
 import subprocess
 import threading
 import time
+import urllib.request
 
 from node import CHECKER, MERIDIAN, ROOT, Node, SoakError
 
 MUTATIONS = ("no-fence", "last-pending-only", "naive-join", "no-token", "position-first", "no-wait")
 BULK_ROWS = 1_000_000
+# Kinds of commit, as the checker names them; a phase of this length has all of them, and all faults.
+KINDS = ("through the door", "around the door", "synchronous_commit=off", "partition moved", "table truncated", "column rewritten",
+         "large transaction")
+SECONDS_FOR_ALL = 200
+MUTATION_SECONDS = 180
 
 VIEWS = """
   pair:
@@ -101,10 +109,7 @@ class Checker:
 
 def with_safe_commits(checker, fault):
     """PostgreSQL may forget what was committed with synchronous_commit=off: no such commits around its crash."""
-    if checker.tell("calm") != "calm":
-        return False
-    fault()
-    return True
+    return checker.tell("calm") == "calm" and fault() is not False
 
 
 def backends(node, random_source):
@@ -129,16 +134,25 @@ def suspend(node, random_source):
     node.go_on()
 
 
+def signal_postgres(node, pid, number):
+    """False when that process is not there any more: its number may be another's."""
+    try:
+        if os.readlink(f"/proc/{pid}/cwd") != str(node.data / "postgres"):
+            return False
+        os.kill(pid, number)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
 def slow_feed(node, random_source):
     """The walsender sleeps: commits go on, the feed is late, and the valve has to shut."""
-    import os
-    import signal
-    pids = [int(pid) for pid in node.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender'").split()]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    pids = node.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender'").split()
+    stopped = [pid for pid in pids if signal_postgres(node, int(pid), signal.SIGSTOP)]
     time.sleep(random_source.uniform(0.1, 1.5))
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+    for pid in stopped:
+        signal_postgres(node, int(pid), signal.SIGCONT)
+    return bool(stopped)
 
 
 def schema(node, _):
@@ -159,18 +173,17 @@ def restart_node(node, _):
 
 
 def crash_postgres(node, _):
-    node.kill_postmaster()
+    return node.kill_postmaster()
 
 
 def crash_session(node, _):
     """Its death is one of PostgreSQL as a whole."""
-    import os
-    import signal
-    pid = int(node.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = 'checkout' LIMIT 1"))
-    os.kill(pid, signal.SIGKILL)
+    pid = node.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = 'checkout' LIMIT 1")
+    return bool(pid) and signal_postgres(node, int(pid), signal.SIGKILL)
 
 
-# Each with its weight, and whether PostgreSQL may lose commits that did not wait for the disk.
+# Each with its weight, and whether PostgreSQL may lose commits that did not wait for the disk. One that returns False did not
+# happen.
 FAULTS = (
     (backends, 4, False),
     (feed, 4, False),
@@ -183,6 +196,49 @@ FAULTS = (
     (crash_postgres, 2, True),
     (crash_session, 1, True),
 )
+
+
+def deal(source):
+    """All faults, each as often as its weight says, in an order of its own; again and again."""
+    while True:
+        cards = [fault for fault in FAULTS for _ in range(fault[1])]
+        source.shuffle(cards)
+        yield from cards
+
+
+# What the node says it did, of which at least some is wanted.
+COUNTED = ("cache_hits_total", "cache_misses_total", "cache_evictions", "cache_joins_total", "cache_escalations_total",
+           "feed_restarts_total", "commit_waits_total", "commit_wait_nudges_total", "commit_wait_given_up_total")
+
+
+class Numbers:
+    """The node's own counts over all its lives: a process that is killed takes those since the last look with it."""
+
+    def __init__(self, node):
+        self.node = node
+        self.before = dict.fromkeys(COUNTED, 0)
+        self.last = dict(self.before)
+        self.lives = node.starts
+
+    def look(self):
+        try:
+            with urllib.request.urlopen(f"http://{self.node.address('http')}/metrics", timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return
+        if self.lives != self.node.starts:
+            self.lives = self.node.starts
+            self.before = self.sums()
+        now = dict.fromkeys(COUNTED, 0)
+        for line in lines:
+            name, _, value = line.rpartition(" ")
+            name = name.partition("{")[0].removeprefix("meridian_")
+            if name in now:
+                now[name] += int(float(value))
+        self.last = now
+
+    def sums(self):
+        return {name: self.before[name] + self.last[name] for name in COUNTED}
 
 
 def wait_until_serving(node, seconds=60):
@@ -231,12 +287,15 @@ def run_phase(node, wait, seconds, seed, clients, say):
     # It is told to stop: a fault under way may take longer than planned.
     checker = Checker(node, seconds + 600, seed, clients, *words)
     done = []
+    numbers = Numbers(node)
     try:
         end = time.monotonic() + seconds
+        cards = deal(source)
         compare_next = time.monotonic() + 25
         while time.monotonic() < end and checker.process.poll() is None:
             time.sleep(source.uniform(0.3, 2.5))
-            fault, _, loses = source.choices(FAULTS, [weight for _, weight, _ in FAULTS])[0]
+            fault, _, loses = next(cards)
+            numbers.look()
             say(f"  {fault.__name__} (at {time.time() * 1000:.0f} ms)")
             try:
                 if loses:
@@ -244,8 +303,7 @@ def run_phase(node, wait, seconds, seed, clients, say):
                         done.append(fault.__name__)
                         wait_until_serving(node)
                     checker.tell("wild")
-                else:
-                    fault(node, source)
+                elif fault(node, source) is not False:
                     done.append(fault.__name__)
             except SoakError as error:
                 # A fault may hit the session that makes the next one.
@@ -257,6 +315,7 @@ def run_phase(node, wait, seconds, seed, clients, say):
                 say("  " + checker.tell("compare"))
                 compare_next = time.monotonic() + 25
         wait_until_serving(node)
+        numbers.look()
         checker.tell("stop")
         result = checker.finish()
     except SoakError as error:
@@ -264,7 +323,9 @@ def run_phase(node, wait, seconds, seed, clients, say):
     finally:
         checker.end()
     result["stale_reads"] = checker.log.read_text().splitlines()[:50]
-    result["faults"] = {name: done.count(name) for name in sorted(set(done))}
+    result["faults"] = {fault.__name__: done.count(fault.__name__) for fault, _, _ in FAULTS}
+    result["bulk_rows"] = BULK_ROWS
+    result["node"] = numbers.sums()
     result["commit_wait"] = wait
     return result
 
@@ -273,31 +334,46 @@ def run_mutation(name, seconds, seed, clients, say):
     """The checker has to find it within the time."""
     with Node(settings("door"), VIEWS, READS, mutations=[name]) as node:
         prepare(node, bulk=1000)
-        spent = 0
-        while spent < seconds:
-            checker = Checker(node, 10, seed + spent, clients, "--writers", "8", "--async-writers", "1", orders=64)
-            try:
-                result = checker.finish()
-            finally:
-                checker.end()
-            spent += 10
-            found = result["stale"] + result["poisoned"]
-            if found:
-                say(f"  {name}: found after {spent} s: {result['stale']} stale, {result['poisoned']} poisoned; {result['first_fault']}")
-                return {"mutation": name, "found": True, "seconds": spent, "first": result["first_fault"]}
-    say(f"  {name}: NOT FOUND in {spent} s")
-    return {"mutation": name, "found": False, "seconds": spent}
+        began = time.monotonic()
+        checker = Checker(node, seconds + 600, seed, clients, "--writers", "8", "--async-writers", "1", orders=64)
+        try:
+            compare_next = began + 10
+            while checker.process.poll() is None and time.monotonic() < began + seconds and checker.tell("found") == "0":
+                time.sleep(0.2)
+                if time.monotonic() > compare_next:
+                    checker.tell("compare")
+                    compare_next = time.monotonic() + 10
+            checker.tell("stop")
+            result = checker.finish()
+        finally:
+            checker.end()
+        spent = round(time.monotonic() - began, 1)
+    found = result["stale"] + result["poisoned"] > 0
+    say(f"  {name}: {'found' if found else 'NOT FOUND'} after {spent} s and {result['reads']} reads: {result['stale']} stale, "
+        f"{result['poisoned']} poisoned; {result['first_fault']}")
+    return {"mutation": name, "found": found, "seconds": spent, "reads": result["reads"], "stale": result["stale"],
+            "poisoned": result["poisoned"], "first": result["first_fault"]}
+
+
+def missing(result):
+    """What a run of some length has to have in it, or it proves less than it says."""
+    wanted = {"hits": result["node"]["cache_hits_total"], "misses": result["node"]["cache_misses_total"],
+              "evictions": result["node"]["cache_evictions"], **result["faults"],
+              **{kind: result["kinds"].get(kind, 0) for kind in KINDS}}
+    return [name for name, count in wanted.items() if count == 0]
 
 
 def run(options, say):
     report = {"phases": [], "mutations": []}
     findings = []
     if not options.only_mutations:
-        for at, wait in enumerate(options.commit_wait or ("door", "database")):
+        waits = options.commit_wait or ("door", "database")
+        seconds = options.seconds / len(waits)
+        for at, wait in enumerate(waits):
             say(f"commit_wait: {wait}")
             with Node(settings(wait), VIEWS, READS) as node:
                 prepare(node)
-                result = run_phase(node, wait, options.seconds / len(options.commit_wait or (1, 2)), options.seed + at, options.clients, say)
+                result = run_phase(node, wait, seconds, options.seed + at, options.clients, say)
             report["phases"].append(result)
             say(f"  {result['reads']} reads, {result['stale']} stale, {result['poisoned']} of {result['compared']} compared poisoned, "
                 f"{result['commits']} commits, {result['errors']} errors, the first: {result['first_error']}")
@@ -307,10 +383,12 @@ def run(options, say):
                 findings.append(f"{result['compare_given_up']} comparisons at rest did not come about: {result['first_error']}")
             if not result["compared"]:
                 findings.append("nothing was compared at rest")
-    if options.mutations or options.only_mutations:
+            if seconds >= SECONDS_FOR_ALL:
+                findings += [f"commit_wait {wait}: never happened: {name}" for name in missing(result)]
+    if not options.without_mutations:
         say("mutations")
         for name in options.mutation or MUTATIONS:
-            found = run_mutation(name, 60, options.seed, options.clients, say)
+            found = run_mutation(name, MUTATION_SECONDS, options.seed, options.clients, say)
             report["mutations"].append(found)
             if not found["found"]:
                 findings.append(f"the mutation {name} was not found")

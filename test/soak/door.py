@@ -8,8 +8,8 @@ import time
 from node import Node, SoakError
 from wire import Closed, Connection, Postgres, Redis, Refused, message, startup, tag
 
-# What allocators and caches of the process may keep once warm.
-MEMORY_SLACK_KIB = 48 * 1024
+# What allocators may keep, and the shapes of statements, of which each visit that sets something brings a new one.
+MEMORY_SLACK_KIB = 24 * 1024
 DESCRIPTORS_SLACK = 8
 SETTLE_SECONDS = 60
 
@@ -261,11 +261,8 @@ def gather(node, seed, clients, seconds, say, faults):
         if faults and time.monotonic() > fault_next and end - time.monotonic() > 10:
             name = source.choice(("postgres", "redis"))
             say(f"  kills {name}")
-            if name == "postgres":
-                node.kill_postmaster()
-            else:
-                node.kill_redis()
-            killed[name] += 1
+            if node.kill_postmaster() if name == "postgres" else node.kill_redis():
+                killed[name] += 1
             fault_next = time.monotonic() + source.uniform(6, 12)
     crowd.stop = True
     for thread in threads:

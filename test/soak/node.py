@@ -138,15 +138,26 @@ class Node:
         return int((self.data / "postgres/postmaster.pid").read_text().splitlines()[0])
 
     def kill_postmaster(self):
-        os.kill(self.postmaster(), signal.SIGKILL)
+        """False when there is none now: its file may outlive it, and the number may be another's."""
+        try:
+            process = self.postmaster()
+            if os.readlink(f"/proc/{process}/cwd") != str(self.data / "postgres"):
+                return False
+            os.kill(process, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+            return False
+        return True
 
     def kill_redis(self):
+        killed = False
         for pid in self.children():
             try:
                 if b"redis" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
+                    killed = True
             except (FileNotFoundError, ProcessLookupError):
                 pass
+        return killed
 
     def children(self):
         """The processes that Meridian started and that still run."""
@@ -209,7 +220,7 @@ class Node:
         return found
 
     def process_numbers(self):
-        """Resident memory in KiB, and open descriptors."""
+        """Memory of its own in KiB, and open descriptors. Pages of the trail's files are the kernel's to keep or to drop."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        resident = int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
-        return resident, len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        own = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:")))
+        return own, len(os.listdir(f"/proc/{self.process.pid}/fd"))

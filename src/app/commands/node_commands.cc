@@ -57,7 +57,8 @@ Result<void> write_starter(const CommandLine& line) {
   return {};
 }
 
-Result<CoherenceMutations> to_mutations(const std::vector<std::string>& names, bool& commit_wait) {
+Result<CoherenceMutations> to_mutations(const std::vector<std::string>& names,
+                                        NodeOptions& options) {
   CoherenceMutations mutations;
   for (const std::string& name : names) {
     if (name == "no-fence") {
@@ -71,11 +72,13 @@ Result<CoherenceMutations> to_mutations(const std::vector<std::string>& names, b
     } else if (name == "position-first") {
       mutations.position_first = true;
     } else if (name == "no-wait") {
-      commit_wait = false;
+      options.commit_wait = false;
+    } else if (name == "ack-before-commit") {
+      options.ack_before_commit = true;
     } else {
       return fail(Errc::invalid,
                   "--test-mutation takes no-fence, last-pending-only, naive-join, no-token, "
-                  "position-first or no-wait");
+                  "position-first, no-wait or ack-before-commit");
     }
   }
   return mutations;
@@ -94,12 +97,13 @@ int run(const CommandLine& line, const RunOptions& run_options) {
   NodeOptions options;
   options.own_engines = run_options.own_engines;
   options.read_config = [line] { return line.read_config(); };
-  auto mutations = to_mutations(run_options.mutations, options.commit_wait);
+  auto mutations = to_mutations(run_options.mutations, options);
   if (!mutations) return complain(mutations.error());
   options.mutations = *mutations;
   if (!run_options.mutations.empty()) {
-    log_warning("node",
-                "parts of the coherence protocol are switched off for a test: reads may be stale");
+    log_warning(
+        "node",
+        "parts of the protocols are switched off for a test: reads may be stale, messages lost");
   }
   auto file = line.config_file_in_use();
 

@@ -5,6 +5,7 @@
 #include "app/config/units.h"
 #include "app/config/url.h"
 #include "base/escape.h"
+#include "streams/rule.h"
 
 #include <algorithm>
 #include <string>
@@ -40,6 +41,8 @@ class Checker {
     check_exchange();
     check_roles();
     check_views();
+    check_publish();
+    check_ingest();
     check_cache();
   }
 
@@ -60,6 +63,10 @@ class Checker {
       wrong("tls.client_ca",
             "has no server certificate beside it; add tls.certificate and tls.key");
     }
+    if (tls.nats_handshake_first && tls.certificate.empty()) {
+      wrong("tls.nats_handshake_first",
+            "has no certificate beside it; add tls.certificate and tls.key");
+    }
   }
 
   void check_listeners() {
@@ -67,6 +74,7 @@ class Checker {
     check_listener("listen.postgres", config_.listen.postgres, taken);
     check_listener("listen.redis", config_.listen.redis, taken);
     check_listener("listen.nats", config_.listen.nats, taken);
+    check_listener("listen.nats_websocket", config_.listen.nats_websocket, taken);
     check_listener("listen.http", config_.listen.http, taken);
   }
 
@@ -121,9 +129,12 @@ class Checker {
       wrong("nats.password_file", std::string(why));
     }
     if (nats.url.empty() && !nats.ca.empty()) wrong("nats.ca", std::string(why));
+    if (nats.url.empty() && !nats.proxy_seed_file.empty()) {
+      wrong("nats.proxy_seed_file", std::string(why));
+    }
     if (nats.ca.empty() || nats.url.empty()) return;
-    const auto url = parse_url(nats.url);
-    if (url && url->scheme != "tls") {
+    const auto urls = parse_urls(nats.url);
+    if (urls && urls->front().scheme != "tls") {
       wrong("nats.ca", "is for TLS, which nats.url does not ask for; write tls:// there");
     }
   }
@@ -220,6 +231,26 @@ class Checker {
     }
   }
 
+  void check_publish() {
+    for (const auto& [name, rule] : config_.publish) {
+      const std::string path = path_of_key("publish", name);
+      const bool has_columns = rule.subject.contains('{');
+      const bool has_wildcards =
+          rule.subject.ends_with(".>") || (rule.subject + ".").contains(".*.");
+      if (rule.table.empty() && has_columns) {
+        wrong(path + ".subject",
+              "has columns in braces, and the rule has no table; add table, or write a wildcard");
+      }
+      if (rule.table.empty() && !rule.columns.empty()) {
+        wrong(path + ".columns", "belongs to a table, which the rule does not have");
+      }
+      if (!rule.table.empty() && has_wildcards) {
+        wrong(path + ".subject",
+              "has a wildcard, and a changed row needs one subject; write {column} instead");
+      }
+    }
+  }
+
   void check_view_role(const std::string& path, const ViewConfig& view) {
     if (view.as.empty() || config_.roles.contains(view.as)) return;
     const std::vector<std::string_view> known = names_of(config_.roles);
@@ -245,6 +276,39 @@ class Checker {
       wrong(path + ".query",
             "does not use {" + std::string(name) + "} of the key " + quote(view.key) +
                 ", so many keys would have one value");
+    }
+  }
+
+  void check_ingest() {
+    for (const auto& [name, rule] : config_.ingest) {
+      const std::string path = path_of_key("ingest", name);
+      if (!rule.role.empty() && !config_.roles.contains(rule.role)) {
+        const std::vector<std::string_view> known = names_of(config_.roles);
+        wrong(path + ".role",
+              quote(rule.role) + " is not among the roles" +
+                  (known.empty() ? "; there are none, so add it under roles:"
+                                 : " (" + list_words(known, " and ") + ")") +
+                  did_you_mean(rule.role, known));
+      }
+      for (const std::string& role : rule.require.roles) {
+        if (config_.roles.contains(role)) continue;
+        const std::vector<std::string_view> known = names_of(config_.roles);
+        wrong(path + ".require.roles",
+              quote(role) + " is not among the roles (" + list_words(known, " and ") + ")" +
+                  did_you_mean(role, known));
+      }
+      if (rule.sql.empty()) continue;  // Said already.
+      auto compiled = Rule::compile({.name = name,
+                                     .subject = {},
+                                     .stream = {},
+                                     .role = {},
+                                     .sql = rule.sql,
+                                     .key = rule.key});
+      if (!compiled) wrong(path, compiled.error().detail());
+      if (rule.rollback.empty()) continue;
+      auto rollback = Rule::compile(
+          {.name = name, .subject = {}, .stream = {}, .role = {}, .sql = rule.rollback});
+      if (!rollback) wrong(path + ".rollback", rollback.error().detail());
     }
   }
 

@@ -44,6 +44,7 @@ struct ListenConfig {
   std::vector<Endpoint> postgres{{.host = "127.0.0.1", .port = 6432, .path = {}}};
   std::vector<Endpoint> redis{{.host = "127.0.0.1", .port = 6380, .path = {}}};
   std::vector<Endpoint> nats{{.host = "127.0.0.1", .port = 4222, .path = {}}};
+  std::vector<Endpoint> nats_websocket;
   std::vector<Endpoint> http{{.host = "127.0.0.1", .port = 8080, .path = {}}};
 
   friend bool operator==(const ListenConfig&, const ListenConfig&) = default;
@@ -54,6 +55,7 @@ struct TlsConfig {
   std::string certificate;
   std::string key;
   std::string client_ca;
+  std::optional<Duration> nats_handshake_first;
 
   friend bool operator==(const TlsConfig&, const TlsConfig&) = default;
 };
@@ -87,9 +89,11 @@ struct RedisConfig {
 };
 
 struct NatsConfig {
-  std::string url;  // Empty: an owned nats-server.
+  std::string url;  // Empty: an owned nats-server. Several of a cluster have commas between them.
   std::string password_file;
   std::string ca;
+  std::string proxy_seed_file;
+  std::string stamp_key_file;
 
   friend bool operator==(const NatsConfig&, const NatsConfig&) = default;
 };
@@ -219,6 +223,8 @@ struct RoleNatsConfig {
   std::uint32_t allow_responses = 0;
   Duration responses_expiry = std::chrono::minutes(2);
   std::uint32_t subscriptions_max = 1'000;
+  std::optional<std::uint32_t> messages_per_second;
+  std::uint64_t pending_max = 1 * mebibyte;
   std::uint32_t visits_max = 1'000;
 
   // Whether the role says anything about NATS that lets it in.
@@ -245,6 +251,65 @@ struct ViewConfig {
   std::string database;  // Empty: the timeline's.
 
   friend bool operator==(const ViewConfig&, const ViewConfig&) = default;
+};
+
+// Rows that become messages: every change of a table, or what meridian.publish() is given.
+struct PublishConfig {
+  std::string table;    // "orders" or "schema.orders"; empty: meridian.publish() alone.
+  std::string subject;  // With columns in braces, or without a table with wildcards.
+  std::vector<std::string> columns;  // Of the table; empty: all.
+
+  friend bool operator==(const PublishConfig&, const PublishConfig&) = default;
+};
+
+struct OutboxConfig {
+  std::string stream = "OUTBOX";
+  Duration keep = std::chrono::hours(4);
+  Duration max_age = std::chrono::days(7);
+  Duration duplicate_window = std::chrono::seconds(2);
+  std::uint32_t replicas = 1;
+  std::uint32_t in_flight_max = 4'096;
+  std::uint32_t alarm_rows = 100'000;
+  Duration alarm_age = std::chrono::minutes(1);
+
+  friend bool operator==(const OutboxConfig&, const OutboxConfig&) = default;
+};
+
+// Which producers' messages a rule takes. Empty lists: any.
+struct RequireConfig {
+  bool identity = true;
+  std::vector<std::string> roles;
+  std::vector<std::string> issuers;
+  std::vector<std::string> subjects;
+
+  friend bool operator==(const RequireConfig&, const RequireConfig&) = default;
+};
+
+struct IngestConfig {
+  std::string subject;
+  std::string stream;  // Empty: the one that takes the subject, or one made for it.
+  std::string role;
+  RequireConfig require;
+  std::string sql;
+  std::string rollback;
+  std::string key;
+  std::uint32_t workers = 2;
+  std::uint32_t batch = 500;
+  std::uint64_t batch_bytes = 4 * mebibyte;
+  Duration ack_wait = std::chrono::seconds(30);
+  Duration statement_timeout = std::chrono::seconds(30);
+  Duration retention = std::chrono::days(7);
+  std::uint32_t dead_letters_max = 1'000'000;
+
+  friend bool operator==(const IngestConfig&, const IngestConfig&) = default;
+};
+
+// What all rules share.
+struct StreamsConfig {
+  Duration ids_kept = std::chrono::days(3);
+  Duration ledger_kept = std::chrono::days(30);
+
+  friend bool operator==(const StreamsConfig&, const StreamsConfig&) = default;
 };
 
 struct CacheConfig {
@@ -290,6 +355,10 @@ struct Config {
   ExchangeConfig exchange;
   std::map<std::string, RoleConfig> roles;
   std::map<std::string, ViewConfig> views;
+  std::map<std::string, PublishConfig> publish;
+  OutboxConfig outbox;
+  std::map<std::string, IngestConfig> ingest;
+  StreamsConfig streams;
   CacheConfig cache;
   TrailConfig trail;
   LimitsConfig limits;

@@ -148,15 +148,23 @@ Parsed<void> check_redis_url(std::string_view text) {
 }
 
 Parsed<void> check_nats_url(std::string_view text) {
-  auto url = parse_url(text);
-  if (!url) return std::unexpected(std::move(url).error());
-  if (url->scheme != "nats" && url->scheme != "tls") {
-    return std::unexpected("has the scheme " + quote(url->scheme, 64) +
-                           "; write nats://host:port, or tls:// for TLS");
-  }
-  if (url->has_password) return has_password("nats.password_file");
-  if ((!url->path.empty() && url->path != "/") || url->query || url->has_fragment) {
-    return std::unexpected("goes on after the host, where NATS has nothing");
+  auto urls = parse_urls(text);
+  if (!urls) return std::unexpected(std::move(urls).error());
+  const Url& first = urls->front();
+  for (const Url& url : *urls) {
+    if (url.scheme != "nats" && url.scheme != "tls") {
+      return std::unexpected("has the scheme " + quote(url.scheme, 64) +
+                             "; write nats://host:port, or tls:// for TLS");
+    }
+    if (url.has_password) return has_password("nats.password_file");
+    if ((!url.path.empty() && url.path != "/") || url.query || url.has_fragment) {
+      return std::unexpected("goes on after the host, where NATS has nothing");
+    }
+    if (url.scheme != first.scheme || url.user != first.user) {
+      return std::unexpected(
+          "names servers with different schemes or users; Meridian is one "
+          "user of one cluster");
+    }
   }
   return {};
 }
@@ -169,6 +177,62 @@ Parsed<void> check_nats_subject(std::string_view pattern) {
   }
   if (nats::first_token(pattern) == "$JS") {
     return wrong(pattern, "is JetStream's; name the streams under consume or manage instead");
+  }
+  return {};
+}
+
+Parsed<void> check_publish_subject(std::string_view subject) {
+  const auto shape = [&] {
+    return wrong(subject,
+                 "is no subject; write tokens with dots between them, the first without a "
+                 "wildcard, and names of columns in braces, as in orders.changed.{id}");
+  };
+  std::string plain;
+  std::string_view rest = subject;
+  while (!rest.empty()) {
+    const std::size_t open = rest.find('{');
+    plain += rest.substr(0, open);
+    if (open == std::string_view::npos) break;
+    const std::size_t close = rest.find('}', open);
+    if (close == std::string_view::npos || close == open + 1) return shape();
+    const std::string_view name = rest.substr(open + 1, close - open - 1);
+    if (name.find_first_of("{. \t*>") != std::string_view::npos) return shape();
+    plain += 'x';
+    rest.remove_prefix(close + 1);
+  }
+  if (!nats::is_pattern(plain) || plain.find('}') != std::string::npos) return shape();
+  const std::string_view first = nats::first_token(plain);
+  if (first.starts_with('$') || first.starts_with("_INBOX") || nats::has_wildcard(first) ||
+      subject.starts_with('{')) {
+    return wrong(subject,
+                 "has to begin with a token of its own: no wildcard, no column, and none of $JS, "
+                 "$KV, $SYS and _INBOX, which are NATS's");
+  }
+  return {};
+}
+
+Parsed<void> check_table_name(std::string_view name) {
+  const auto part = [](std::string_view text) {
+    return !text.empty() && text.size() <= 63 && !(text[0] >= '0' && text[0] <= '9') &&
+           std::ranges::all_of(text, [](char c) {
+             return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+           });
+  };
+  const std::size_t dot = name.find('.');
+  const bool good = dot == std::string_view::npos
+                        ? part(name)
+                        : part(name.substr(0, dot)) && part(name.substr(dot + 1));
+  if (!good) {
+    return wrong(name,
+                 "is no table's name; write table or schema.table in lower-case letters, "
+                 "digits and _");
+  }
+  return {};
+}
+
+Parsed<void> check_stream_name(std::string_view name) {
+  if (name.find_first_of(". \t*>/\\") != std::string_view::npos) {
+    return wrong(name, "is no stream's name; it has no dots, spaces, wildcards and slashes");
   }
   return {};
 }

@@ -33,6 +33,16 @@ Parsed<void> check_nats_url(std::string_view text);
 // What NATS understands as a subject with wildcards; JetStream's own are refused.
 Parsed<void> check_nats_subject(std::string_view pattern);
 
+// What rows are published as: tokens with dots between them, {column} in them, and where there is
+// no table wildcards. It begins with literal text, which keeps it off what NATS has for itself.
+Parsed<void> check_publish_subject(std::string_view subject);
+
+// A table's name, or schema.table; letters, digits and _.
+Parsed<void> check_table_name(std::string_view name);
+
+// A stream's name, whole.
+Parsed<void> check_stream_name(std::string_view name);
+
 // A stream's name, or the beginning of one and `*`.
 Parsed<void> check_nats_stream(std::string_view pattern);
 

@@ -10,6 +10,8 @@ const SettingTable& setting_table() {
     add_identity_settings(made);
     add_role_settings(made);
     add_view_settings(made);
+    add_publish_settings(made);
+    add_ingest_settings(made);
     return made;
   }();
   return table;

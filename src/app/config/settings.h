@@ -32,13 +32,17 @@ using Owner = std::variant<Config*,
                            ExchangeBindingConfig*,
                            RoleConfig*,
                            BindingConfig*,
-                           ViewConfig*>;
+                           ViewConfig*,
+                           PublishConfig*,
+                           IngestConfig*>;
 using ConstOwner = std::variant<const Config*,
                                 const IssuerConfig*,
                                 const ExchangeBindingConfig*,
                                 const RoleConfig*,
                                 const BindingConfig*,
-                                const ViewConfig*>;
+                                const ViewConfig*,
+                                const PublishConfig*,
+                                const IngestConfig*>;
 
 // When a changed value counts after SIGHUP.
 enum class Applies : std::uint8_t { at_once, after_restart };
@@ -158,5 +162,7 @@ void add_timeline_settings(SettingTable& table);
 void add_identity_settings(SettingTable& table);
 void add_role_settings(SettingTable& table);
 void add_view_settings(SettingTable& table);
+void add_publish_settings(SettingTable& table);
+void add_ingest_settings(SettingTable& table);
 
 }  // namespace meridian::config

@@ -45,6 +45,14 @@ void add_listen_settings(SettingTable& table) {
       {.documentation = "The NATS door: publishing, subscribing, requests, JetStream.",
        .example = "127.0.0.1:4222"});
   table.setting<Config>(
+      "listen.nats_websocket",
+      [](auto& config) -> auto& { return config.listen.nats_websocket; },
+      EndpointsType{},
+      {.documentation =
+           "The NATS door for browsers: the same protocol in WebSocket's messages; wss "
+           "where `tls` has a certificate, and from other machines always.",
+       .example = "127.0.0.1:8443"});
+  table.setting<Config>(
       "listen.http",
       [](auto& config) -> auto& { return config.listen.http; },
       EndpointsType{},
@@ -77,6 +85,15 @@ void add_tls_settings(SettingTable& table) {
       {.documentation = "Authorities of clients' certificates. When given, a client may present a "
                         "certificate that one of them signed; it still needs a token.",
        .example = "clients.pem"});
+  table.setting<Config>(
+      "tls.nats_handshake_first",
+      [](auto& config) -> auto& { return config.tls.nats_handshake_first; },
+      OptionalType<DurationType>{{.min = milliseconds(1), .max = seconds(2)}},
+      {.documentation =
+           "At the NATS door, how long INFO waits for a client that begins with TLS "
+           "(`tls_first` and the like in clients). Others get INFO that much later and "
+           "begin TLS behind it, as ever.",
+       .example = "50ms"});
 }
 
 void add_limit_settings(SettingTable& table) {

@@ -283,6 +283,27 @@ void add_role_nats_settings(SettingTable& table) {
                             {.documentation = "Subscriptions of one client at a time.",
                              .example = "10000",
                              .applies = Applies::at_once});
+  table.setting<RoleConfig>(
+      "roles.*.nats.messages_per_second",
+      [](auto& role) -> auto& { return role.nats.messages_per_second; },
+      OptionalType<CountType>{{.min = 1, .max = 100'000'000}},
+      {.documentation =
+           "Messages that one client may publish in a second; after a pause it may send "
+           "as many at once. Each one beyond is refused with an error of its own, and "
+           "the connection goes on.",
+       .example = "1000",
+       .applies = Applies::at_once});
+  table.setting<RoleConfig>(
+      "roles.*.nats.pending_max",
+      [](auto& role) -> auto& { return role.nats.pending_max; },
+      BytesType{.min = 64 * kibibyte, .max = 1 * gibibyte},
+      {.documentation =
+           "Refusals that may wait in the door for one client, behind what the server "
+           "still has to answer. Beyond it the client is not read on until it is less. "
+           "Messages do not wait in the door: it reads them from the server as fast as "
+           "the client takes them, and who takes none for 10 s is cut.",
+       .example = "4MiB",
+       .applies = Applies::at_once});
   table.setting<RoleConfig>("roles.*.nats.visits_max",
                             [](auto& role) -> auto& { return role.nats.visits_max; },
                             CountType{.min = 1, .max = 1'000'000},

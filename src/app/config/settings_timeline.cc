@@ -98,8 +98,10 @@ void add_nats_settings(SettingTable& table) {
       "nats.url",
       [](auto& config) -> auto& { return config.nats.url; },
       TextType{.what = "URL, nats:// or tls://", .size_max = 2'048, .rule = check_nats_url},
-      {.documentation = "An existing NATS, 2.9 or later; `tls://` speaks TLS. No password in it.",
-       .example = "tls://meridian@bus.internal:4222"});
+      {.documentation = "An existing NATS, 2.9 or later; `tls://` speaks TLS. No password in it. "
+                        "Servers of a cluster stand one behind the other with commas: connections "
+                        "are spread over those that answer.",
+       .example = "tls://meridian@bus1.internal:4222,tls://meridian@bus2.internal:4222"});
   table.setting<Config>(
       "nats.password_file",
       [](auto& config) -> auto& { return config.nats.password_file; },
@@ -115,6 +117,22 @@ void add_nats_settings(SettingTable& table) {
       {.documentation = "The authorities that the server's certificate is checked against; without "
                         "it, the system's.",
        .example = "internal-ca.pem"});
+  table.setting<Config>(
+      "nats.proxy_seed_file",
+      [](auto& config) -> auto& { return config.nats.proxy_seed_file; },
+      PathType{.what = "file with a secret"},
+      {.documentation = "Holds an nkey's seed (`SU...`) whose public key the servers list under "
+                        "`proxies.trusted`, from nats-server 2.12 on. With `proxy_required` there, "
+                        "nobody passes the door by.",
+       .example = "/run/secrets/nats-proxy"});
+  table.setting<Config>(
+      "nats.stamp_key_file",
+      [](auto& config) -> auto& { return config.nats.stamp_key_file; },
+      PathType{.what = "file with a secret"},
+      {.documentation = "Holds a key, 32 characters or more, with which each stamp gets a MAC over "
+                        "the message's subject, id, payload and identity. Whoever has the key can "
+                        "check messages without trusting the network behind the door.",
+       .example = "/run/secrets/nats-stamp"});
 }
 
 void add_nats_engine_settings(SettingTable& table) {

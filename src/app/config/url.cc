@@ -108,4 +108,19 @@ Parsed<Url> parse_url(std::string_view text) {
   return url;
 }
 
+Parsed<std::vector<Url>> parse_urls(std::string_view text) {
+  std::vector<Url> urls;
+  for (;;) {
+    const std::size_t comma = text.find(',');
+    auto url = parse_url(text.substr(0, comma));
+    if (!url) return std::unexpected(std::move(url).error());
+    urls.push_back(*std::move(url));
+    if (comma == std::string_view::npos) return urls;
+    if (urls.size() == urls_count_max) {
+      return std::unexpected("names more than " + std::to_string(urls_count_max) + " servers");
+    }
+    text.remove_prefix(comma + 1);
+  }
+}
+
 }  // namespace meridian::config

@@ -4,10 +4,12 @@
 
 #include "app/config/problems.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace meridian::config {
 
@@ -25,5 +27,9 @@ struct Url {
 
 // Errors never repeat the text: a refused URL may hold a password.
 Parsed<Url> parse_url(std::string_view text);
+
+// Several with commas between them; at least one. Errors: as of parse_url(), and too many.
+inline constexpr std::size_t urls_count_max = 16;
+Parsed<std::vector<Url>> parse_urls(std::string_view text);
 
 }  // namespace meridian::config

@@ -4,7 +4,8 @@
 #include "doors/nats/visit.h"
 #include "wire/nats/subject.h"
 
-#include <fmt/format.h>
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace meridian {
@@ -22,18 +23,20 @@ Async<> NatsVisit::read_client() {
   if (!co_await take_client_bytes(std::exchange(rest_of_client_, {}))) co_return;
   for (;;) {
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
-    const bool tally_due =
-        !tally_.empty() && shared_.parts.loop.batch_time() >=
-                               tally_since_ + shared_.parts.limits.publications_interval;
-    if (tally_due) {
-      if (auto written = tally_.flush(); !written)
-        co_return visit_.note_end(written.error().detail());
-    }
+    if (!flush_due(shared_.parts.loop.batch_time())) co_return;
     if (transfer.status == Transfer::Status::would_block) {
-      const Deadline deadline =
-          tally_.empty() ? Deadline::never()
-                         : Deadline::at(tally_since_ + shared_.parts.limits.publications_interval);
-      if (co_await visit_.stream().readable(deadline) == Wake::cancelled) co_return;
+      const Wake wake = co_await visit_.stream().readable(reading_deadline());
+      if (wake == Wake::cancelled) co_return;
+      if (wake == Wake::ready) continue;
+      // The batch's time stands still while this fibre runs: it would never be due by it.
+      const Time now = shared_.parts.loop.now();
+      if (!flush_due(now)) co_return;
+      if (idle_deadline().passed(now)) {
+        shared_.idle_ended.add();
+        visit_.note_end("idle_timeout");
+        nats::append_error(farewell_, "Stale Connection");
+        co_return;
+      }
       continue;
     }
     if (transfer.status != Transfer::Status::done) co_return visit_.note_end("the client left");
@@ -44,9 +47,34 @@ Async<> NatsVisit::read_client() {
   }
 }
 
+// Who waits for messages, or for an answer, is not idle. That a client library asks whether the
+// connection lives is no use of it.
+Deadline NatsVisit::idle_deadline() const {
+  const Duration timeout = shared_.parts.limits.idle_timeout;
+  if (timeout == Duration::zero() || !subscriptions_.empty() || owed_count_ > 0)
+    return Deadline::never();
+  return Deadline::at(active_at_ + timeout);
+}
+
+Deadline NatsVisit::reading_deadline() const {
+  const Deadline idle = idle_deadline();
+  if (tally_.empty()) return idle;
+  return earlier(idle, Deadline::at(tally_since_ + shared_.parts.limits.publications_interval));
+}
+
+// False: the trail cannot record, so the visit ends.
+bool NatsVisit::flush_due(Time now) {
+  if (tally_.empty() || now < tally_since_ + shared_.parts.limits.publications_interval)
+    return true;
+  auto written = tally_.flush();
+  tally_since_ = now;
+  return written || cannot_record(written.error());
+}
+
 // `bytes` may be in the loop's buffer: good until the first wait, as are the operations in them.
 Async<bool> NatsVisit::take_client_bytes(std::string_view bytes) {
   std::string_view input = bytes;
+  std::string rest;  // Of `bytes`, where there was a wait in between.
   bool stays = true;
   for (;;) {
     const auto operation = from_client_.next(input);
@@ -57,7 +85,15 @@ Async<bool> NatsVisit::take_client_bytes(std::string_view bytes) {
     }
     if (!*operation) break;
     ++visit_.counters.commands;
-    stays = take_client_operation(**operation);
+    if ((*operation)->kind == nats::OperationKind::connect) {
+      std::string text((*operation)->text);
+      std::string behind(input);
+      stays = co_await authenticate_again(std::move(text));
+      rest = std::move(behind);
+      input = rest;
+    } else {
+      stays = take_client_operation(**operation);
+    }
     if (!stays) break;
   }
   if (!stays && !farewell_.empty()) put_barrier();
@@ -65,7 +101,12 @@ Async<bool> NatsVisit::take_client_bytes(std::string_view bytes) {
   // wait.
   if (!co_await flush_server() || !co_await flush_client()) co_return false;
   if (!stays) co_return co_await hear_out();
-  while (owed_count_ >= shared_.parts.limits.owed_max) {
+  const std::size_t pending_max = principal_->role->nats->limits().pending_max;
+  const auto owes_too_much = [&] {
+    return owed_count_ >= shared_.parts.limits.owed_max || owed_size_ >= pending_max;
+  };
+  if (owes_too_much()) shared_.held_back.add();
+  while (owes_too_much()) {
     if (co_await owed_less_.wait() == Wake::cancelled) co_return false;
   }
   co_return true;
@@ -100,18 +141,17 @@ bool NatsVisit::take_client_operation(const nats::Operation& operation) {
       forward(nats::pong_bytes);
       return true;
     case nats::OperationKind::sub:
+      active_at_ = shared_.parts.loop.batch_time();
       return on_subscribe(operation);
     case nats::OperationKind::unsub:
+      active_at_ = shared_.parts.loop.batch_time();
       on_unsubscribe(operation);
       return true;
     case nats::OperationKind::pub:
     case nats::OperationKind::hpub:
+      active_at_ = shared_.parts.loop.batch_time();
       return on_publish(operation);
-    case nats::OperationKind::connect:
-      // A visit is one principal's from beginning to end.
-      visit_.note_end("a second CONNECT");
-      nats::append_error(farewell_, "Authorization Violation");
-      return false;
+    case nats::OperationKind::connect:  // authenticate_again() has it.
     case nats::OperationKind::info:
     case nats::OperationKind::msg:
     case nats::OperationKind::hmsg:
@@ -143,12 +183,16 @@ bool NatsVisit::deny(Action action,
                                                            .resource = resource,
                                                            .rule = rule});
   if (!recorded) return cannot_record(recorded.error());
+  say_denied(text);
+  return true;
+}
+
+void NatsVisit::say_denied(std::string_view text) {
   // A message that the client published to itself comes before the refusal of the next one.
   if (unheard_) put_barrier();
   std::string error;
   nats::append_error(error, text);
   answer(error);
-  return true;
 }
 
 bool NatsVisit::on_subscribe(const nats::Operation& operation) {
@@ -186,7 +230,8 @@ bool NatsVisit::on_subscribe(const nats::Operation& operation) {
             .pattern = operation.subject, .queue = operation.queue, .rule = asked.decision.rule});
     if (!recorded) return cannot_record(recorded.error());
     std::string sid(operation.sid);
-    Subscription subscription;
+    Subscription subscription{.pattern = std::string(operation.subject),
+                              .queue = std::string(operation.queue)};
     subscription.withholds = asked.partly || all_withhold_ || withholding_.contains(sid);
     if (asked.partly) {
       withholding_.insert(sid);
@@ -206,8 +251,7 @@ void NatsVisit::on_unsubscribe(const nats::Operation& operation) {
     Subscription& subscription = found->second;
     subscription.max = operation.max;
     if (operation.max <= subscription.delivered_count) {
-      subscriptions_.erase(found);
-      shared_.subscriptions.add(-1);
+      erase_subscription(operation.sid);
       // The server may have counted messages that were withheld: for it the number ends now.
       std::string bytes;
       nats::append_unsubscribe(bytes, operation.sid, 0);
@@ -236,8 +280,38 @@ Decision NatsVisit::decide_publish(const nats::Operation& operation) {
   if (decision.allowed && by_subject) {
     subject_ = operation.subject;
     rule_ = decision.rule;
+    prefix_.clear();
   }
   return decision;
+}
+
+// A bucket of as many messages as a second may bring, which fills evenly.
+bool NatsVisit::within_rate() {
+  const auto most = static_cast<double>(principal_->role->nats->limits().messages_per_second);
+  if (most == 0) return true;
+  const Time now = shared_.parts.loop.batch_time();
+  const std::chrono::duration<double> since = now - rate_at_;
+  rate_left_ = rate_at_ == Time{} ? most : std::min(most, rate_left_ + most * since.count());
+  rate_at_ = now;
+  if (rate_left_ < 1) return false;
+  --rate_left_;
+  return true;
+}
+
+// Each is told to the client and counted; the trail has one a second, or it would grow with what
+// was refused.
+bool NatsVisit::refuse_for_rate(const nats::Operation& operation) {
+  shared_.rate_refused.add();
+  const Time now = shared_.parts.loop.batch_time();
+  const bool recorded_lately =
+      rate_recorded_at_ != Time{} && now < rate_recorded_at_ + std::chrono::seconds(1);
+  constexpr std::string_view text = "maximum messages per second exceeded";
+  if (!recorded_lately) {
+    rate_recorded_at_ = now;
+    return deny(Action::publish, operation.subject, "messages_per_second", std::string(text));
+  }
+  say_denied(text);
+  return true;
 }
 
 bool NatsVisit::use_response(std::string_view subject) {
@@ -274,14 +348,17 @@ bool NatsVisit::on_publish(const nats::Operation& operation) {
                 "the reply subject is none that it may receive",
                 "Permissions Violation for Publish with Reply of " + quoted(operation.reply));
   }
-  std::string_view headers = stamp_->plain();
-  if (with_headers && !operation.headers.empty()) {
+  if (!within_rate()) return refuse_for_rate(operation);
+  const bool plain = operation.headers.empty() && !stamp_->has_mac();
+  if (!plain) {
     shared_.headers.clear();
-    if (auto rewritten = stamp_->rewrite(operation.headers, shared_.headers); !rewritten) {
+    const NatsStamp::Message message{
+        .subject = operation.subject, .headers = operation.headers, .payload = operation.payload};
+    if (auto rewritten = stamp_->rewrite(message, shared_.headers); !rewritten) {
       return refused(rewritten.error().detail());
     }
-    headers = shared_.headers;
   }
+  const std::string_view headers = plain ? stamp_->plain() : std::string_view(shared_.headers);
   const std::size_t size = headers.size() + operation.payload.size();
   if (static_cast<std::int64_t>(size) > info_.max_payload) {
     leave_after_fault(nats::Fault::payload_too_large);
@@ -293,11 +370,27 @@ bool NatsVisit::on_publish(const nats::Operation& operation) {
   }
   ++visit_.counters.writes;
   shared_.published.add();
-  nats::append_publish(
-      shared_.to_server, operation.subject, operation.reply, headers, operation.payload);
+  if (plain && operation.reply.empty() && operation.subject == subject_) {
+    append_stamped(operation);
+  } else {
+    nats::append_publish(
+        shared_.to_server, operation.subject, operation.reply, headers, operation.payload);
+  }
   if (verbose_) owe(Owed::Kind::ok);
   unheard_ = true;
   return true;
+}
+
+// Messages of one size to one subject begin alike.
+void NatsVisit::append_stamped(const nats::Operation& operation) {
+  constexpr std::size_t end_size = 2;  // CR LF, which stands behind the payload already.
+  if (prefix_.empty() || prefix_payload_size_ != operation.payload.size()) {
+    prefix_.clear();
+    nats::append_publish_begin(prefix_, subject_, {}, stamp_->plain(), operation.payload.size());
+    prefix_payload_size_ = operation.payload.size();
+  }
+  shared_.to_server += prefix_;
+  shared_.to_server += operation.raw.substr(operation.raw.size() - prefix_payload_size_ - end_size);
 }
 
 // What follows waits until the server has done all that was asked of it.
@@ -306,6 +399,7 @@ void NatsVisit::put_barrier() {
   owe(Owed::Kind::barrier);
 }
 
+// Answers that the client waits for, or that we do.
 void NatsVisit::owe(Owed::Kind kind) {
   if (kind == Owed::Kind::pong || kind == Owed::Kind::barrier) unheard_ = false;
   ++owed_count_;
@@ -319,9 +413,10 @@ void NatsVisit::owe(Owed::Kind kind) {
 // Behind the answers to what was asked before.
 void NatsVisit::answer(std::string_view bytes) {
   if (owed_.empty()) {
-    shared_.to_client += bytes;
+    to_client() += bytes;
     return;
   }
+  owed_size_ += bytes.size();
   if (owed_.back().kind == Owed::Kind::ours) {
     owed_.back().bytes += bytes;
     ++owed_.back().count;

@@ -3,6 +3,7 @@
 #include "base/escape.h"
 #include "doors/encryption.h"
 #include "doors/nats/visit.h"
+#include "doors/nats/websocket.h"
 
 #include <algorithm>
 #include <array>
@@ -49,8 +50,12 @@ nats::ServerInfo NatsVisit::info_for_client(nats::ServerInfo info) const {
   info.client_ip = peer.unix_socket ? std::string() : peer.address;
   info.nonce.clear();
   info.auth_required = true;
-  info.tls_required = shared_.parts.tls && !peer.local;
-  info.tls_available = shared_.parts.tls && peer.local;
+  // Once encrypted, or over WebSocket, there is nothing to be begun any more.
+  const bool may_begin_tls =
+      shared_.parts.tls && !shared_.parts.websocket && !visit_.stream().encrypted();
+  info.tls_required = may_begin_tls && !peer.local;
+  info.tls_available = may_begin_tls && peer.local;
+  info.lame_duck = info.lame_duck || lame_duck_;
   info.max_payload =
       std::max<std::int64_t>(info.max_payload - static_cast<std::int64_t>(nats_stamp_size_max), 0);
   return info;
@@ -79,9 +84,44 @@ Async<bool> NatsVisit::log_in() {
   const nats::ServerInfo told = info_for_client(info_);
   told_payload_max_ = told.max_payload;
   from_client_.set_payload_size_max(static_cast<std::size_t>(told_payload_max_));
-  nats::append_info(to_client_, told);
+  if (!co_await open_stream(deadline)) co_return false;
+  nats::append_info(to_client_, info_for_client(info_));
   if (!co_await flush_client()) co_return false;
   co_return co_await introduce();
+}
+
+// What comes before INFO: WebSocket's opening, or TLS of a client that begins with it.
+Async<bool> NatsVisit::open_stream(Deadline deadline) {
+  if (shared_.parts.websocket) {
+    auto opened = co_await open_websocket(visit_, shared_.parts.tls, deadline);
+    if (!opened) {
+      visit_.note_end("WebSocket: " + opened.error().detail());
+      co_return false;
+    }
+    co_return true;
+  }
+  const Duration patience = shared_.parts.limits.handshake_first_timeout;
+  if (!shared_.parts.tls || patience == Duration::zero()) co_return true;
+  const Deadline first = earlier(shared_.parts.loop.after(patience), deadline);
+  std::array<char, 4'096> buffer;
+  auto size = co_await read_some(visit_.stream(), std::span(buffer), first);
+  if (!size && size.error().code() == Errc::timeout) co_return true;
+  if (!size || *size == 0) {
+    visit_.note_end("the client left");
+    co_return false;
+  }
+  visit_.counters.bytes_in += *size;
+  const std::string_view bytes(buffer.data(), *size);
+  if (bytes.front() == tls_handshake) co_return co_await begin_tls(bytes, deadline);
+  rest_of_client_ = bytes;
+  co_return true;
+}
+
+Async<bool> NatsVisit::begin_tls(std::string_view already_read, Deadline deadline) {
+  auto encrypted = co_await encrypt(
+      visit_, *shared_.parts.tls, {.deadline = deadline, .already_read = already_read});
+  if (!encrypted) visit_.note_end("TLS: " + encrypted.error().detail());
+  co_return encrypted.has_value();
 }
 
 // Until its CONNECT was read, nobody makes us keep more than one line of it.
@@ -89,8 +129,14 @@ Async<bool> NatsVisit::introduce() {
   const Deadline deadline = Deadline::at(since_ + shared_.parts.limits.login_timeout);
   std::array<char, 4'096> buffer;
   bool first = true;
+  std::string early = std::exchange(rest_of_client_, {});  // Said before INFO.
   for (;;) {
-    auto size = co_await read_some(visit_.stream(), std::span(buffer), deadline);
+    Result<std::size_t> size = early.copy(buffer.data(), buffer.size());
+    early.erase(0, *size);
+    if (*size == 0) {
+      size = co_await read_some(visit_.stream(), std::span(buffer), deadline);
+      if (size) visit_.counters.bytes_in += *size;
+    }
     if (!size) {
       if (size.error().code() == Errc::timeout) {
         co_return co_await refuse("Authentication Timeout", "no login within login_timeout");
@@ -102,16 +148,10 @@ Async<bool> NatsVisit::introduce() {
       visit_.note_end("the client left");
       co_return false;
     }
-    visit_.counters.bytes_in += *size;
     const std::string_view bytes(buffer.data(), *size);
     if (first && !visit_.stream().encrypted() && shared_.parts.tls) {
       if (bytes.front() == tls_handshake) {
-        auto encrypted = co_await encrypt(
-            visit_, *shared_.parts.tls, {.deadline = deadline, .already_read = bytes});
-        if (!encrypted) {
-          visit_.note_end("TLS: " + encrypted.error().detail());
-          co_return false;
-        }
+        if (!co_await begin_tls(bytes, deadline)) co_return false;
         continue;
       }
       if (!visit_.peer().local) {
@@ -164,7 +204,7 @@ Async<bool> NatsVisit::admit(nats::ConnectOptions& options) {
   principal_ = std::move(admitted->principal);
   slot_ = std::move(admitted->slot);
   visit_.let_in();
-  auto stamp = NatsStamp::make(*principal_, visit_.request());
+  auto stamp = NatsStamp::make(*principal_, visit_.request(), shared_.parts.stamp_key);
   if (!stamp) co_return co_await refuse("Authorization Violation", stamp.error().detail());
   stamp_ = *std::move(stamp);
   inboxes_.emplace(shared_.parts.inboxes,
@@ -179,6 +219,55 @@ Async<bool> NatsVisit::admit(nats::ConnectOptions& options) {
   co_return true;
 }
 
+// A second CONNECT: the same one with another token, since the first will expire. Who would become
+// somebody else, or want another kind of connection, opens one.
+Async<bool> NatsVisit::authenticate_again(std::string text) {
+  // Nothing may stay in the loop's buffers over a wait.
+  if (!co_await flush_server() || !co_await flush_client()) co_return false;
+  const auto refused = [&](std::string_view error, std::string reason) {
+    visit_.note_end("a second CONNECT: " + std::move(reason));
+    nats::append_error(farewell_, error);
+    return false;
+  };
+  auto options = nats::parse_connect(text, shared_.parts.limits.connect_size_max);
+  if (!options) co_return refused("Authorization Violation", options.error().detail());
+  const Secret& token = !options->auth_token.empty() ? options->auth_token
+                        : !options->password.empty() ? options->password
+                                                     : options->jwt;
+  const Peer peer = visit_.peer();
+  slot_ = {};  // Else it would count twice.
+  auto admitted = co_await shared_.parts.gate.admit(
+      {.request = visit_.request(),
+       .visit = visit_.id(),
+       .door = DoorName::nats,
+       .peer = &peer,
+       .wanted_role = options->user},
+      token.reveal(),
+      shared_.parts.loop.after(shared_.parts.limits.login_timeout));
+  if (!admitted) {
+    if (admitted.error().code() == Errc::cancelled) co_return false;
+    co_return refused(text_for(admitted.error().code()), admitted.error().detail());
+  }
+  const Principal& fresh = *admitted->principal;
+  if (fresh.issuer != principal_->issuer || fresh.subject != principal_->subject ||
+      fresh.role_name != principal_->role_name) {
+    co_return refused("Authorization Violation", "it is somebody else's");
+  }
+  if (options->verbose != asked_.verbose || options->pedantic != asked_.pedantic ||
+      options->echo != asked_.echo || options->headers != asked_.headers ||
+      options->no_responders != asked_.no_responders) {
+    co_return refused("Authorization Violation", "it wants other options");
+  }
+  slot_ = std::move(admitted->slot);
+  registration_ = {};
+  principal_ = std::move(admitted->principal);
+  registration_ = shared_.parts.registry.add(visit_.id(), DoorName::nats, principal_, *this);
+  forget_decisions();
+  stamp_->renew(principal_->role);
+  if (verbose_) answer(nats::ok_bytes);
+  co_return true;
+}
+
 Async<bool> NatsVisit::connect(nats::ConnectOptions options) {
   const Deadline deadline = Deadline::at(since_ + shared_.parts.limits.login_timeout);
   auto connection = co_await shared_.parts.connector.connect(deadline);
@@ -190,12 +279,13 @@ Async<bool> NatsVisit::connect(nats::ConnectOptions options) {
   info_ = std::move(connection->info);
   rest_of_server_ = std::move(connection->rest);
   // Headers always, since we add one; the client's own wish is kept on our side.
-  options.headers = true;
   options.user.clear();
   options.auth_token = {};
   options.password = {};
   options.jwt = {};
-  shared_.parts.connector.add_credentials(options);
+  asked_ = options;
+  options.headers = true;
+  shared_.parts.connector.add_credentials(options, info_);
   nats::append_connect(to_server_, options);
   to_server_ += nats::ping_bytes;
   if (auto settled = co_await settle_connection(deadline); !settled) {

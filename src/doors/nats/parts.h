@@ -20,6 +20,13 @@ struct NatsDoorLimits {
   Duration login_timeout = std::chrono::seconds(5);  // From connecting to a login that succeeded.
   Duration farewell_timeout = std::chrono::seconds(1);
   Duration publications_interval = std::chrono::seconds(1);  // Recorded together this often.
+  Duration idle_timeout = Duration::zero();  // Of one that has no subscription; zero: none.
+
+  // From telling clients that the node stops to the end of their visits.
+  Duration lame_duck_timeout = std::chrono::seconds(1);
+
+  // How long INFO waits for a client that begins with TLS; zero: it does not.
+  Duration handshake_first_timeout = Duration::zero();
 
   // A client that takes nothing for this long while messages wait is cut. The server behind does
   // the same to us after longer, and would take it for our fault.
@@ -38,8 +45,10 @@ struct NatsDoorParts {
   InboxClaims& inboxes;
   const TlsServer* tls;  // Null: none.
   Metrics& metrics;
-  std::string node;     // What clients are told as the server's name.
-  Endpoint advertised;  // And as its address.
+  std::string node;        // What clients are told as the server's name.
+  Endpoint advertised;     // And as its address.
+  Secret stamp_key;        // Of the stamps' MAC; empty: they have none.
+  bool websocket = false;  // The protocol in WebSocket's messages.
   NatsDoorLimits limits{};
 };
 
@@ -52,12 +61,16 @@ struct NatsDoorShared {
   std::string to_server;  // Between two waits alone.
   std::string to_client;
   std::string headers;
+  std::string refusal;  // For who comes while there is no room.
 
   Counter& published;
   Counter& delivered;
   Counter& withheld;
   Counter& denied;
   Counter& slow_consumers;
+  Counter& rate_refused;
+  Counter& idle_ended;
+  Counter& held_back;
   Gauge& subscriptions;
 };
 

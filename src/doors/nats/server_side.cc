@@ -2,6 +2,7 @@
 
 #include "doors/nats/visit.h"
 
+#include <string>
 #include <utility>
 
 namespace meridian {
@@ -11,11 +12,15 @@ Async<> NatsVisit::read_server() {
   for (;;) {
     const Transfer transfer = server_->try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
+      client_lags_ = false;
       if (co_await server_->readable() == Wake::cancelled) co_return;
       continue;
     }
     if (transfer.status != Transfer::Status::done) {
-      co_return visit_.end("the NATS server closed the connection");
+      // The server cuts who lets too much pile up there, and says no word of it to anybody.
+      if (client_lags_) shared_.slow_consumers.add();
+      co_return visit_.end(client_lags_ ? std::string(nats_slow_consumer)
+                                        : "the NATS server closed the connection");
     }
     if (!co_await take_server_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
@@ -27,6 +32,7 @@ Async<> NatsVisit::read_server() {
 // server's: nothing more is read while it does not take what there is.
 Async<bool> NatsVisit::take_server_bytes(std::string_view bytes) {
   std::string_view input = bytes;
+  server_bytes_ = bytes;
   bool stays = true;
   while (stays) {
     const auto operation = from_server_.next(input);
@@ -39,6 +45,18 @@ Async<bool> NatsVisit::take_server_bytes(std::string_view bytes) {
       stays = take_server_operation(**operation);
     }
   }
+  // What is left of a run is sent from where it lies, unless something has to go before it.
+  if (to_client_.empty() && shared_.to_client.empty() && !run_.empty()) {
+    const Transfer transfer = visit_.stream().try_write(run_);
+    visit_.counters.bytes_out += transfer.size;
+    run_.remove_prefix(transfer.size);
+    if (transfer.status == Transfer::Status::failed) {
+      visit_.end("the client left");
+      stays = false;
+    }
+  }
+  (void)to_client();
+  server_bytes_ = {};
   if (!co_await flush_client()) {
     visit_.end("the client left");
     co_return false;
@@ -53,22 +71,26 @@ bool NatsVisit::take_server_operation(const nats::Operation& operation) {
       on_message(operation);
       return true;
     case nats::OperationKind::ping:
-      shared_.to_client += nats::ping_bytes;
+      to_client() += nats::ping_bytes;
       return true;
     case nats::OperationKind::pong:
       if (!owed_.empty() && owed_.front().kind == Owed::Kind::barrier) {
         on_answer(Owed::Kind::barrier);
         return true;
       }
-      shared_.to_client += nats::pong_bytes;
+      to_client() += nats::pong_bytes;
       on_answer(Owed::Kind::pong);
       return true;
     case nats::OperationKind::ok:
-      shared_.to_client += nats::ok_bytes;
+      if (!owed_.empty() && owed_.front().kind == Owed::Kind::quiet_ok) {
+        on_answer(Owed::Kind::quiet_ok);
+        return true;
+      }
+      to_client() += nats::ok_bytes;
       on_answer(Owed::Kind::ok);
       return true;
     case nats::OperationKind::err:
-      shared_.to_client += operation.raw;
+      to_client() += operation.raw;
       // In the place of an +OK, where one was owed next.
       if (verbose_ && !owed_.empty() && owed_.front().kind == Owed::Kind::ok) {
         on_answer(Owed::Kind::ok);
@@ -84,7 +106,7 @@ bool NatsVisit::take_server_operation(const nats::Operation& operation) {
       const nats::ServerInfo told = info_for_client(info_);
       told_payload_max_ = told.max_payload;
       from_client_.set_payload_size_max(static_cast<std::size_t>(told_payload_max_));
-      nats::append_info(shared_.to_client, told);
+      nats::append_info(to_client(), told);
       return true;
     }
     case nats::OperationKind::connect:
@@ -97,9 +119,47 @@ bool NatsVisit::take_server_operation(const nats::Operation& operation) {
   return false;  // The parser knows none of these from a server.
 }
 
+// Behind everything that came before it.
+std::string& NatsVisit::to_client() {
+  shared_.to_client += run_;
+  run_ = {};
+  return shared_.to_client;
+}
+
+// Messages that go on as they are, one behind the other, are one piece of what was read.
+void NatsVisit::pass_raw(std::string_view raw) {
+  const bool lies_there = raw.data() >= server_bytes_.data() &&
+                          raw.data() + raw.size() <= server_bytes_.data() + server_bytes_.size();
+  if (!lies_there) {
+    to_client() += raw;
+  } else if (!run_.empty() && run_.data() + run_.size() == raw.data()) {
+    run_ = {run_.data(), run_.size() + raw.size()};
+  } else {
+    (void)to_client();
+    run_ = raw;
+  }
+}
+
+// Most messages are of the same one as the message before. Null: there is none.
+std::pair<const std::string, NatsVisit::Subscription>* NatsVisit::find_subscription(
+    std::string_view sid) {
+  if (found_last_ && found_last_->first == sid) return found_last_;
+  const auto found = subscriptions_.find(sid);
+  found_last_ = found == subscriptions_.end() ? nullptr : &*found;
+  return found_last_;
+}
+
+void NatsVisit::erase_subscription(std::string_view sid) {
+  found_last_ = nullptr;
+  const auto found = subscriptions_.find(sid);
+  if (found == subscriptions_.end()) return;
+  subscriptions_.erase(found);
+  shared_.subscriptions.add(-1);
+}
+
 void NatsVisit::on_message(const nats::Operation& operation) {
-  const auto found = subscriptions_.find(operation.sid);
-  if (found == subscriptions_.end()) {
+  auto* const found = find_subscription(operation.sid);
+  if (!found) {
     // Sent before the server knew that the client has ended the subscription. Where each message of
     // it was to be judged, this one no longer can be.
     if (all_withhold_ || withholding_.contains(std::string(operation.sid))) return;
@@ -117,10 +177,9 @@ void NatsVisit::on_message(const nats::Operation& operation) {
     if (subscription.withholds) {
       nats::append_unsubscribe(shared_.to_server, operation.sid, 0);
       // Its +OK is none that the client waits for.
-      if (verbose_) owe(Owed::Kind::ok);
+      if (verbose_) owe(Owed::Kind::quiet_ok);
     }
-    subscriptions_.erase(found);
-    shared_.subscriptions.add(-1);
+    erase_subscription(operation.sid);
   }
 }
 
@@ -133,14 +192,10 @@ void NatsVisit::pass(const nats::Operation& operation) {
   ++visit_.counters.reads;
   shared_.delivered.add();
   if (operation.kind == nats::OperationKind::hmsg && !headers_) {
-    nats::append_message(shared_.to_client,
-                         operation.subject,
-                         operation.sid,
-                         operation.reply,
-                         {},
-                         operation.payload);
+    nats::append_message(
+        to_client(), operation.subject, operation.sid, operation.reply, {}, operation.payload);
   } else {
-    shared_.to_client += operation.raw;
+    pass_raw(operation.raw);
   }
   if (!operation.reply.empty()) remember_response(operation.reply);
 }
@@ -175,7 +230,8 @@ void NatsVisit::on_answer(Owed::Kind kind) {
 // What was waiting for that answer.
 void NatsVisit::say_owed() {
   while (!owed_.empty() && owed_.front().kind == Owed::Kind::ours) {
-    shared_.to_client += owed_.front().bytes;
+    to_client() += owed_.front().bytes;
+    owed_size_ -= owed_.front().bytes.size();
     owed_count_ -= owed_.front().count;
     owed_.pop_front();
   }

@@ -11,6 +11,10 @@ namespace {
 
 constexpr std::string_view stamp_name = "Meridian-Identity: ";
 constexpr std::string_view message_id = "Nats-Msg-Id";
+constexpr std::string_view empty_block = "NATS/1.0\r\n\r\n";
+
+// A MAC's place: 32 bytes are 43 characters of base64url.
+constexpr std::string_view mac_placeholder = ";mac=0000000000000000000000000000000000000000000";
 constexpr std::size_t identity_size_max = 768;  // Leaves room for the id of a message.
 
 void append_encoded(std::string& out, std::string_view text) {
@@ -40,8 +44,11 @@ bool is_ours(std::string_view name) noexcept {
 
 }  // namespace
 
-Result<NatsStamp> NatsStamp::make(const Principal& principal, RequestId request) {
+Result<NatsStamp> NatsStamp::make(const Principal& principal,
+                                  RequestId request,
+                                  const Secret& mac_key) {
   NatsStamp stamp;
+  if (!mac_key.empty()) stamp.mac_.emplace(mac_key);
   stamp.identity_ = std::string(stamp_name) + "iss=";
   append_encoded(stamp.identity_, principal.issuer);
   stamp.identity_ += ";sub=";
@@ -58,15 +65,23 @@ Result<NatsStamp> NatsStamp::make(const Principal& principal, RequestId request)
   return stamp;
 }
 
-Result<void> NatsStamp::rewrite(std::string_view block, std::string& out) const {
+Result<void> NatsStamp::rewrite(const Message& message, std::string& out) const {
+  const std::string_view block =
+      message.headers.empty() ? std::string_view(empty_block) : message.headers;
   const std::size_t begin = out.size();
   std::string_view first_line = block.substr(0, block.find('\n') + 1);
   out += first_line;
+  const std::size_t identity_at = out.size() + stamp_name.size();
   out += identity_;
   const std::size_t request_at = out.size();
   out += request_;
+  const std::size_t identity_end = out.size();
+  const std::string_view mac_room(mac_ ? mac_placeholder : std::string_view());
+  out += mac_room;
   out += "\r\n";
   std::optional<RequestId> request;
+  std::string id;  // As it leaves here.
+  bool has_id = false;
   std::string_view denial;
   bool dropped = false;  // The line before: what is folded into it goes too.
   const auto done = nats::each_header(block, [&](const nats::HeaderLine& line) {
@@ -77,20 +92,33 @@ Result<void> NatsStamp::rewrite(std::string_view block, std::string& out) const 
       if (!decision.allowed) denial = decision.rule;
     }
     if (nats::equal_names(line.name, "traceparent")) request = parse_traceparent(line.value);
-    if (!nats::equal_names(line.name, message_id) || line.value.empty()) {
+    if (!nats::equal_names(line.name, message_id)) {
       out += line.raw;
       return;
     }
+    if (has_id) denial = "a second Nats-Msg-Id";
+    has_id = true;
+    if (line.value.empty()) return;  // To the server it is none.
     // Ids are compared across a whole stream: one role's must not suppress another's.
+    id = message_id_mark_;
+    id += line.value;
     out += message_id;
     out += ": ";
-    out += message_id_mark_;
-    out += line.value;
+    out += id;
     out += "\r\n";
   });
   if (done && denial.empty()) {
     if (request && !request->nil()) out.replace(request_at, request_.size(), request->to_hex());
     out += nats::headers_end;
+    if (mac_) {
+      const std::string_view identity =
+          std::string_view(out).substr(identity_at, identity_end - identity_at);
+      const std::string mac = mac_->of({.subject = message.subject,
+                                        .message_id = id,
+                                        .payload = message.payload,
+                                        .identity = identity});
+      out.replace(identity_end + mac_room.size() - mac.size(), mac.size(), mac);
+    }
     return {};
   }
   out.resize(begin);

@@ -14,7 +14,7 @@ namespace {
 class StampTest : public testing::Test {
  protected:
   static NatsStamp stamp_of(std::string subject) {
-    auto stamp = NatsStamp::make(principal_of(std::move(subject)), request);
+    auto stamp = NatsStamp::make(principal_of(std::move(subject)), request, {});
     EXPECT_TRUE(stamp) << stamp.error().detail();
     return *std::move(stamp);
   }
@@ -35,7 +35,9 @@ class StampTest : public testing::Test {
 
   static std::string rewritten(std::string_view lines) {
     std::string out;
-    const auto done = stamp_of("shop").rewrite("NATS/1.0\r\n" + std::string(lines) + "\r\n", out);
+    const auto done = stamp_of("shop").rewrite(
+        {.subject = "a", .headers = "NATS/1.0\r\n" + std::string(lines) + "\r\n", .payload = "x"},
+        out);
     if (!done) EXPECT_EQ(out, "");
     return done ? out : "refused: " + done.error().detail();
   }
@@ -54,7 +56,7 @@ TEST_F(StampTest, Plain) {
 TEST_F(StampTest, ValuesCannotBeTakenForFields) {
   const std::string plain(stamp_of("a;role=admin\r\nX: y%").plain());
   EXPECT_TRUE(plain.contains("sub=a%3Brole%3Dadmin%0D%0AX:%20y%25;role=checkout;")) << plain;
-  EXPECT_FALSE(NatsStamp::make(principal_of(std::string(1'000, 'a')), request));
+  EXPECT_FALSE(NatsStamp::make(principal_of(std::string(1'000, 'a')), request, {}));
 }
 
 TEST_F(StampTest, ForgedOnesAreTakenAway) {
@@ -92,6 +94,35 @@ TEST_F(StampTest, AMessagesOwnRequestId) {
 TEST_F(StampTest, WhatReadersMightMisunderstandIsRefused) {
   for (const auto* const bad : {"A: b\nMeridian-Identity: x\r\n", "A: b\rC: d\r\n", "\r\nA: b\r\n"})
     EXPECT_TRUE(rewritten(bad).starts_with("refused: ")) << bad;
+}
+
+TEST_F(StampTest, WithAKeyThereIsAMacBehindTheRequest) {
+  const Secret key(std::string(32, 'k'));
+  const auto stamp = NatsStamp::make(principal_of("shop"), request, key);
+  ASSERT_TRUE(stamp && stamp->has_mac());
+  for (const std::string& headers :
+       {std::string(), std::string("NATS/1.0\r\nnats-msg-id: 7\r\n\r\n")}) {
+    std::string out;
+    ASSERT_TRUE(stamp->rewrite({.subject = "a.b", .headers = headers, .payload = "hi"}, out));
+    std::string_view value;
+    ASSERT_TRUE(nats::each_header(out, [&](const nats::HeaderLine& line) {
+      if (line.name == "Meridian-Identity") value = line.value;
+    }));
+    const auto stamped = StampMac::split(value);
+    EXPECT_EQ(stamped.identity,
+              "iss=k8s;sub=shop;role=checkout;req=0102030405060708090a0b0c0d0e0f10");
+    EXPECT_TRUE(StampMac(key).verify({.subject = "a.b",
+                                      .message_id = headers.empty() ? "" : "checkout:7",
+                                      .payload = "hi",
+                                      .identity = stamped.identity},
+                                     stamped.mac));
+  }
+}
+
+// JetStream takes the first, and others may take the last.
+TEST_F(StampTest, TwoIdsAreRefused) {
+  EXPECT_EQ(rewritten("Nats-Msg-Id: a\r\nnats-msg-id: b\r\n"), "refused: a second Nats-Msg-Id");
+  EXPECT_EQ(rewritten("Nats-Msg-Id:\r\n"), std::string(ours) + "\r\n");
 }
 
 }  // namespace

@@ -1,12 +1,13 @@
 #include "doors/nats/visit.h"
 
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace meridian {
 namespace {
 
 constexpr std::size_t buffer_kept_max = 256 * 1024;
-constexpr std::string_view slow_consumer = "slow consumer";
 
 // Sends what the loop's buffer holds, behind what is left of before; the rest is kept in `left`.
 // False: the stream has failed.
@@ -44,9 +45,10 @@ NatsVisit::NatsVisit(NatsDoorShared& shared, Visit& visit)
 NatsVisit::~NatsVisit() = default;
 
 Async<> NatsVisit::run() {
+  active_at_ = shared_.parts.loop.now();
   registration_ = shared_.parts.registry.add(visit_.id(), DoorName::nats, principal_, *this);
   visit_.on_drain([this] { drain(); });
-  if (visit_.draining()) co_return drain();
+  if (visit_.draining()) drain();
   server_side_.spawn(read_server());
   co_await read_client();
 }
@@ -76,11 +78,12 @@ Async<bool> NatsVisit::flush_client() {
       good = false;
       break;
     }
+    client_lags_ = true;
     const Deadline patience = shared_.parts.loop.after(shared_.parts.limits.slow_consumer_timeout);
     const Wake wake = co_await stream.writable(patience);
     if (wake == Wake::timeout) {
       shared_.slow_consumers.add();
-      visit_.end(std::string(slow_consumer));
+      visit_.end(std::string(nats_slow_consumer));
     }
     if (wake != Wake::ready) co_return false;
   }
@@ -136,16 +139,70 @@ void NatsVisit::renewed(PrincipalPointer principal) {
     return;
   }
   principal_ = std::move(principal);
+  // The old role's rules are gone, and the texts with them.
+  forget_decisions();
+  stamp_->renew(principal_->role);
+  end_forbidden_subscriptions();
+  server_side_.spawn(flush_both());
+}
+
+void NatsVisit::forget_decisions() noexcept {
+  subject_.clear();
+  rule_ = {};
+  prefix_.clear();
+}
+
+// What the role may no longer receive ends, and the client is told as a server that was reloaded
+// tells it. Called between two waits: only what waits to be sent is touched.
+void NatsVisit::end_forbidden_subscriptions() {
+  const NatsPermissions& role = *principal_->role->nats;
+  std::vector<std::string> ended;
+  for (auto& [sid, subscription] : subscriptions_) {
+    if (inboxes_->holds(subscription.pattern)) continue;
+    const auto asked = role.subscribe().decide_pattern(subscription.pattern);
+    const bool queue_allowed =
+        subscription.queue.empty() || role.decide_queue(subscription.queue).allowed;
+    if (asked.decision.allowed && queue_allowed) {
+      if (asked.partly && !subscription.withholds) {
+        subscription.withholds = true;
+        withholding_.insert(sid);
+      }
+      continue;
+    }
+    ended.push_back(sid);
+  }
+  for (const std::string& sid : ended) {
+    const Subscription& subscription = subscriptions_.find(sid)->second;
+    std::string text = "Permissions Violation for Subscription to \"" + subscription.pattern + '"';
+    if (!subscription.queue.empty()) text += " using queue \"" + subscription.queue + '"';
+    nats::append_error(to_client_, text);
+    nats::append_unsubscribe(to_server_, sid, 0);
+    if (verbose_) owe(Owed::Kind::quiet_ok);
+    // Its last messages may be on their way.
+    withholding_.insert(sid);
+    erase_subscription(sid);
+    shared_.denied.add();
+  }
+}
+
+Async<> NatsVisit::flush_both() {
+  (void)(co_await flush_server() && co_await flush_client());
 }
 
 // The protocol has no way to say it.
 void NatsVisit::expiring(Duration /*left*/) {}
 
-// As a server that is about to stop: clients connect again, elsewhere if they can.
+// As a server that is about to stop: clients are told at once, so that they connect elsewhere, and
+// may finish what they have under way.
 void NatsVisit::drain() {
-  nats::ServerInfo told = info_for_client(info_);
-  told.lame_duck = true;
-  if (farewell_.empty()) nats::append_info(farewell_, told);
+  if (std::exchange(lame_duck_, true)) return;
+  nats::append_info(to_client_, info_for_client(info_));
+  server_side_.spawn(leave_in_time());
+}
+
+Async<> NatsVisit::leave_in_time() {
+  if (!co_await flush_client()) co_return;
+  (void)co_await shared_.parts.loop.sleep(shared_.parts.limits.lame_duck_timeout);
   visit_.end("the node is stopping");
 }
 
@@ -164,7 +221,7 @@ Async<> NatsVisit::finish() {
     server_->shutdown_write();
     server_->close();
   }
-  if (!farewell_.empty() && visit_.end_reason() != slow_consumer) {
+  if (!farewell_.empty() && visit_.end_reason() != nats_slow_consumer) {
     (void)co_await write_all(visit_.stream(), to_client_ + farewell_, deadline);
   }
   if (auto written = tally_.flush(); !written) visit_.note_end(written.error().detail());

@@ -26,8 +26,12 @@
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 namespace meridian {
+
+// Why a visit ended, where the trail and the farewell must agree.
+inline constexpr std::string_view nats_slow_consumer = "slow consumer";
 
 class NatsVisit final : public VisitControl {
  public:
@@ -45,6 +49,8 @@ class NatsVisit final : public VisitControl {
 
  private:
   struct Subscription {
+    std::string pattern;
+    std::string queue;
     std::uint64_t delivered_count = 0;
     std::uint64_t max = 0;   // Ends after so many; 0: does not.
     bool withholds = false;  // Each message is judged, and not counted by the server alone.
@@ -60,8 +66,9 @@ class NatsVisit final : public VisitControl {
     enum class Kind : std::uint8_t {
       pong,
       ok,
-      ours,     // A refusal, or what else is said here.
-      barrier,  // A PONG that we asked for ourselves.
+      ours,      // A refusal, or what else is said here.
+      barrier,   // A PONG that we asked for ourselves.
+      quiet_ok,  // An +OK for what we said ourselves.
     } kind;
     std::size_t count = 1;
     std::string bytes{};  // Of ours.
@@ -75,8 +82,11 @@ class NatsVisit final : public VisitControl {
 
   // Login (login.cc).
   nats::ServerInfo info_for_client(nats::ServerInfo info) const;
+  Async<bool> open_stream(Deadline deadline);
+  Async<bool> begin_tls(std::string_view already_read, Deadline deadline);
   Async<bool> introduce();
   Async<bool> admit(nats::ConnectOptions& options);
+  Async<bool> authenticate_again(std::string text);
   Async<bool> connect(nats::ConnectOptions options);
   Async<Result<void>> settle_connection(Deadline deadline);
   Async<bool> refuse(std::string_view text, std::string reason);
@@ -93,8 +103,16 @@ class NatsVisit final : public VisitControl {
   Decision decide_publish(const nats::Operation& operation);
   bool may_receive(std::string_view subject);
   bool use_response(std::string_view subject);
+  bool within_rate();
+  bool refuse_for_rate(const nats::Operation& operation);
+  Deadline idle_deadline() const;
+  Deadline reading_deadline() const;
+  bool flush_due(Time now);
+  void say_denied(std::string_view text);
   bool deny(Action action, std::string_view resource, std::string_view rule, std::string text);
   void forward(std::string_view bytes) { shared_.to_server += bytes; }
+  void append_stamped(const nats::Operation& operation);
+  void forget_decisions() noexcept;
   void owe(Owed::Kind kind);
   void put_barrier();
   void answer(std::string_view bytes);  // In its turn.
@@ -106,6 +124,10 @@ class NatsVisit final : public VisitControl {
   bool take_server_operation(const nats::Operation& operation);
   void on_message(const nats::Operation& operation);
   void pass(const nats::Operation& operation);
+  void pass_raw(std::string_view raw);
+  std::string& to_client();
+  std::pair<const std::string, Subscription>* find_subscription(std::string_view sid);
+  void erase_subscription(std::string_view sid);
   bool may_be_delivered(std::string_view subject) const;
   void on_answer(Owed::Kind kind);
   void say_owed();
@@ -118,11 +140,14 @@ class NatsVisit final : public VisitControl {
   Sent send_fresh();
   Async<bool> flush_client();
   Async<bool> flush_server();
+  Async<> flush_both();
+  Async<> leave_in_time();
 
   void end(Ending ending) override;
   void expiring(Duration left) override;
   void renewed(PrincipalPointer principal) override;
   void drain();
+  void end_forbidden_subscriptions();
 
   NatsDoorShared& shared_;
   Visit& visit_;
@@ -136,6 +161,7 @@ class NatsVisit final : public VisitControl {
   // What the client asked for.
   bool verbose_ = false;
   bool headers_ = false;
+  nats::ConnectOptions asked_;  // Without its secrets.
 
   std::unique_ptr<Stream> server_;
   nats::ServerInfo info_;  // The server's own.
@@ -149,20 +175,36 @@ class NatsVisit final : public VisitControl {
   std::string to_server_;
   std::string farewell_;
 
-  ByText<Subscription> subscriptions_;           // By sid.
+  // Of what the server said in one piece, what goes to the client as it stands: sent from there.
+  std::string_view server_bytes_;
+  std::string_view run_;
+
+  ByText<Subscription> subscriptions_;  // By sid.
+  std::pair<const std::string, Subscription>* found_last_ = nullptr;
   std::unordered_set<std::string> withholding_;  // Sids of which messages may still be on their way
   bool all_withhold_ = false;  // that are to be judged; all of them when those are too many.
   ByText<Response> responses_;
   std::deque<std::string> responses_order_;
   std::string subject_;  // What was decided last, and by which rule.
   std::string_view rule_;
+  std::string prefix_;  // All of a message to subject_ but its payload; for payloads of this size.
+  std::size_t prefix_payload_size_ = 0;
+
+  // How many messages may still be published, as of when.
+  double rate_left_ = 0;
+  Time rate_at_{};
+  Time rate_recorded_at_{};
+  Time active_at_{};  // The client asked for something.
 
   std::deque<Owed> owed_;
   std::size_t owed_count_ = 0;
-  bool unheard_ = false;  // Something was passed on of which no answer that is owed will tell.
+  std::size_t owed_size_ = 0;  // Bytes of ours among it.
+  bool unheard_ = false;       // Something was passed on of which no answer that is owed will tell.
   Event owed_less_;
   trail::PublicationTally tally_;
   Time tally_since_{};
+  bool lame_duck_ = false;
+  bool client_lags_ = false;  // It took less than came since the server was last waited for.
   Scope server_side_;
 };
 

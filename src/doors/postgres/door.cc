@@ -211,7 +211,9 @@ class PostgresDoor final : public Door {
 
 PostgresDoorShared::PostgresDoorShared(PostgresDoorParts given)
     : parts(given),
-      classifier(given.catalog),
+      classifier(given.catalog,
+                 &given.metrics.gauge("meridian_postgres_shapes_bytes",
+                                      "Memory of what is known of statements, about.")),
       // Statements that are longer than is looked at are passed on in parts, so the codec's bound
       // is the protocol's.
       client_rules(postgres::Sender::frontend, {.buffered_bytes_max = 1U << 30}),

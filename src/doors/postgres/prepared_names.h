@@ -27,7 +27,10 @@ class PreparedNames {
     put(statements_, unnamed_statement_, statement, std::move(prepared));
   }
   void bind(std::string_view portal, std::string_view statement) {
-    put(portals_, unnamed_portal_, portal, find(statements_, unnamed_statement_, statement).shape);
+    const Shape& shape = find(statements_, unnamed_statement_, statement).shape;
+    // What is executed again and again is bound to the same each time.
+    if (portal.empty() && unnamed_portal_ == shape) return;
+    put(portals_, unnamed_portal_, portal, shape);
   }
   void close_statement(std::string_view statement) {
     erase(statements_, unnamed_statement_, statement);

@@ -62,7 +62,8 @@ class Relay final : public VisitControl {
     leave,   // The visit ends.
   };
   Async<> read_client();
-  Async<bool> take_client_bytes(std::string_view bytes);
+  Step take_messages(std::string_view& input);
+  Async<bool> take_rest(Step step, std::string_view input);
   Step take_message(std::string_view& input);
   Step take_whole(postgres::FrontendType type, std::string_view message);
   Step take_part(const postgres::Frame& frame, std::string_view& input);
@@ -81,6 +82,7 @@ class Relay final : public VisitControl {
   bool too_far_ahead() const noexcept;
   bool awaits_cancel() const noexcept;
   void forward(std::string_view bytes) { shared_.write_buffer += bytes; }
+  bool sent_to_backend();
   Async<bool> send_to_backend();
 
   // From the backend to the client (relay_server.cc).
@@ -91,7 +93,8 @@ class Relay final : public VisitControl {
     bool copied = false;                   // `text` counts.
   };
   Async<> read_backend();
-  Async<bool> take_server_bytes(std::string_view bytes);
+  bool passed_at_once(std::string_view input, Passed& passed);
+  Async<bool> deliver(Passed passed);
   Result<Passed> pass(std::string_view input);
   Result<void> note_answer(postgres::BackendType type,
                            std::string_view body,
@@ -167,11 +170,12 @@ class Relay final : public VisitControl {
   std::optional<Error> refused_;  // The server did not take what was injected.
   std::optional<LostSettings> lost_settings_;  // To be put back; the identity always is.
   std::uint32_t cancelling_ = 0;
-  Event cancelled_;    // A cancel has come to its end.
-  Event running_;      // Another statement runs than before.
-  Event answered_;     // A request has come to its end.
-  Event set_up_;       // The settings were taken, or not.
-  Scope server_side_;  // read_backend() and cancels.
+  Event cancelled_;        // A cancel has come to its end.
+  bool guarding_ = false;  // guard_statements() looks again, no later than any deadline of now.
+  Event running_;          // It does not, and a statement runs; or the timeout is another.
+  Event answered_;         // A request has come to its end.
+  Event set_up_;           // The settings were taken, or not.
+  Scope server_side_;      // read_backend() and cancels.
 };
 
 }  // namespace meridian

@@ -32,6 +32,9 @@ Async<> Relay::read_client() {
     while (too_far_ahead()) {
       if (co_await answered_.wait() != Wake::ready) co_return;
     }
+    while (awaits_cancel()) {
+      if (co_await cancelled_.wait() != Wake::ready) co_return;
+    }
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
       const Deadline idle = idle_deadline();
@@ -50,8 +53,16 @@ Async<> Relay::read_client() {
       co_return;
     }
     visit_.counters.bytes_in += transfer.size;
-    active_at_ = shared_.parts.loop.now();
-    if (!co_await take_client_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    active_at_ = shared_.parts.loop.batch_time();
+    std::string_view input(shared_.read_buffer.data(), transfer.size);
+    if (!from_client_.empty()) {
+      from_client_ += input;
+      input = from_client_;
+    }
+    const Step step = take_messages(input);
+    const bool usual = step == Step::more && input.empty() && backend_;
+    if (usual) from_client_ = {};
+    if (!(usual && sent_to_backend()) && !co_await take_rest(step, input)) co_return;
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
     if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
   }
@@ -75,28 +86,21 @@ Deadline Relay::idle_deadline() const {
   const Duration timeout = shared_.parts.limits.idle_timeout;
   if (timeout == Duration::zero() || listens_) return Deadline::never();
   const bool waits = backend_ && !conversation_.at_rest();
-  return Deadline::at((waits ? shared_.parts.loop.now() : active_at_) + timeout);
+  return Deadline::at((waits ? shared_.parts.loop.batch_time() : active_at_) + timeout);
 }
 
-// `bytes` are in a buffer of the loop: good until the first wait.
-Async<bool> Relay::take_client_bytes(std::string_view bytes) {
-  std::string_view input = bytes;
-  if (!from_client_.empty()) {
-    from_client_ += bytes;
-    input = from_client_;
-  }
+// Takes messages off `input` until something has to be done first. `done`: the buffer is full.
+Relay::Step Relay::take_messages(std::string_view& input) {
   for (;;) {
-    if (awaits_cancel()) {
-      from_client_ = std::string(input);
-      if (!co_await send_to_backend()) co_return false;
-      while (awaits_cancel()) {
-        if (co_await cancelled_.wait() != Wake::ready) co_return false;
-      }
-      input = from_client_;
-    }
     const Step step = input.empty() ? Step::more : take_message(input);
-    if (step == Step::done && shared_.write_buffer.size() < forward_bytes_max) continue;
-    // What is left lies in the loop's buffer or at the end of ours.
+    if (step != Step::done || shared_.write_buffer.size() >= forward_bytes_max) return step;
+  }
+}
+
+// Does what stopped take_messages() and goes on. `input` is in a buffer of the loop, good until the
+// first wait, or at the end of from_client_.
+Async<bool> Relay::take_rest(Step step, std::string_view input) {
+  for (;;) {
     from_client_ = std::string(input);
     if (step == Step::leave) {
       // What came before it goes out; only then does the visit end.
@@ -110,11 +114,12 @@ Async<bool> Relay::take_client_bytes(std::string_view bytes) {
         visit_.note_end("no backend: " + attached.error().detail());
         co_return false;
       }
-    } else if (backend_ && !co_await send_to_backend()) {
+    } else if (backend_ && !sent_to_backend() && !co_await send_to_backend()) {
       co_return false;
     }
     if (step == Step::more) co_return true;
     input = from_client_;
+    step = take_messages(input);
   }
 }
 
@@ -320,8 +325,7 @@ Relay::Step Relay::on_bind(std::string_view portal, std::string_view statement) 
 
 Relay::Step Relay::on_execute(std::string_view portal) {
   const auto& known = names_.portal(portal);
-  const auto shape = known ? known : shared_.classifier.opaque().shape;
-  auto start = begin_statement(*shape, 0, true);
+  auto start = begin_statement(known ? *known : shared_.classifier.opaque_shape(), 0, true);
   return checked(start ? conversation_.execute(*start) : std::unexpected(start.error()));
 }
 
@@ -354,7 +358,8 @@ Result<StatementStart> Relay::begin_statement(StatementShape& shape,
   ++visit_.counters.statements;
   shared_.statements.add();
   unflushed_ = unflushed_ || shape.may_commit_unflushed;
-  running_.notify_all();
+  const bool has_timeout = principal_->role->postgres->statement_timeout != Duration::zero();
+  if (has_timeout && !guarding_) running_.notify_all();
   return StatementStart{.ordinal = ordinal_,
                         .started_at = shared_.parts.loop.now(),
                         .may_write = in_timeline_ && !proven};
@@ -412,21 +417,25 @@ Relay::Step Relay::checked(Result<void> result) {
   return Step::leave;
 }
 
-Async<bool> Relay::send_to_backend() {
+// Without a wait, and so without a coroutine: the usual way. False: the rest is in to_backend_.
+bool Relay::sent_to_backend() {
   std::string& out = shared_.write_buffer;
-  if (out.empty() && to_backend_.empty()) co_return true;
-  Stream& stream = backend_->stream();
   if (to_backend_.empty()) {
-    const Transfer transfer = stream.try_write(out);
-    if (transfer.status == Transfer::Status::done && transfer.size == out.size()) {
-      out.clear();
-      co_return true;
-    }
-    to_backend_.assign(out, transfer.size);
-  } else {
-    to_backend_ += out;
+    if (out.empty()) return true;
+    const Transfer transfer = backend_->stream().try_write(out);
+    const bool all = transfer.status == Transfer::Status::done && transfer.size == out.size();
+    if (!all) to_backend_.assign(out, transfer.size);
+    out.clear();
+    return all;
   }
+  to_backend_ += out;
   out.clear();
+  return false;
+}
+
+Async<bool> Relay::send_to_backend() {
+  if (sent_to_backend()) co_return true;
+  Stream& stream = backend_->stream();
   // Not reading the client meanwhile is what holds it back.
   while (!to_backend_.empty()) {
     const Transfer transfer = stream.try_write(to_backend_);

@@ -32,7 +32,19 @@ Async<> Relay::read_backend() {
       co_return;
     }
     passing_on_ = true;
-    if (!co_await take_server_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
+    std::string_view input(shared_.read_buffer.data(), transfer.size);
+    if (!from_backend_.empty()) {
+      from_backend_ += input;
+      input = from_backend_;
+    }
+    if (!notice_.empty() && !server_framer_->passing()) to_client_ += std::exchange(notice_, {});
+    auto passed = pass(input);
+    if (!passed) {
+      violation(passed.error());
+      co_return;
+    }
+    answered_.notify_all();
+    if (!passed_at_once(input, *passed) && !co_await deliver(std::move(*passed))) co_return;
     passing_on_ = false;
     if (leave_at_rest_ && idle_at_rest()) leave_when_at_rest();
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
@@ -40,40 +52,29 @@ Async<> Relay::read_backend() {
   }
 }
 
-// `bytes` are in a buffer of the loop: good until the first wait.
-Async<bool> Relay::take_server_bytes(std::string_view bytes) {
-  std::string_view input = bytes;
-  if (!from_backend_.empty()) {
-    from_backend_ += bytes;
-    input = from_backend_;
-  }
-  if (!notice_.empty() && !server_framer_->passing()) to_client_ += std::exchange(notice_, {});
-  auto passed = pass(input);
-  if (!passed) {
-    violation(passed.error());
-    co_return false;
-  }
-  answered_.notify_all();
-  visit_.counters.bytes_out += passed->copied ? passed->text.size() : passed->taken;
-  if (!passed->copied) {
-    const std::string_view all = input.substr(0, passed->taken);
-    const std::string_view rest = input.substr(passed->taken);
+// Without a wait, and so without a coroutine: the usual way. `input` is in a buffer of the loop,
+// good until the first wait, or all of from_backend_. False: deliver() has the rest to do.
+bool Relay::passed_at_once(std::string_view input, Passed& passed) {
+  visit_.counters.bytes_out += passed.copied ? passed.text.size() : passed.taken;
+  if (!passed.copied && passed.taken != 0) {
+    const std::string_view all = input.substr(0, passed.taken);
     if (to_client_.empty()) {
       const Transfer transfer = visit_.stream().try_write(all);
-      to_client_ = all.substr(transfer.size);
+      if (transfer.size != all.size()) to_client_ = all.substr(transfer.size);
     } else {
       to_client_ += all;
     }
-    from_backend_ = std::string(rest);
-    co_return to_client_.empty() || co_await send_to_client({});
   }
-  from_backend_ = std::string(input.substr(passed->taken));
-  const std::string text = std::move(passed->text);
-  if (!passed->hold_from) co_return co_await send_to_client(text);
-  const std::string_view all = text;
-  if (!co_await send_to_client(all.substr(0, *passed->hold_from))) co_return false;
+  from_backend_ = std::string(input.substr(passed.taken));
+  return to_client_.empty() && passed.text.empty() && !passed.hold_from;
+}
+
+Async<bool> Relay::deliver(Passed passed) {
+  if (!passed.hold_from) co_return co_await send_to_client(passed.text);
+  const std::string_view all = passed.text;
+  if (!co_await send_to_client(all.substr(0, *passed.hold_from))) co_return false;
   if (!co_await wait_for_cache()) co_return false;
-  co_return co_await send_to_client(all.substr(*passed->hold_from));
+  co_return co_await send_to_client(all.substr(*passed.hold_from));
 }
 
 // Looks at every message and sorts out what is not for the client.
@@ -154,8 +155,8 @@ Result<void> Relay::note_answer(BackendType type,
   if (verdict.ended && verdict.ended->ordinal != 0) {
     const Duration duration = shared_.parts.loop.now() - verdict.ended->started_at;
     shared_.statement_seconds.observe(duration);
-    cancel_sent_ = false;
-    running_.notify_all();
+    // Those that were begun meanwhile are guarded from now on.
+    if (std::exchange(cancel_sent_, false)) running_.notify_all();
     MERIDIAN_CHECK(shared_.parts.trail.add_outcome(
         {.visit = visit_.id(),
          .ordinal = verdict.ended->ordinal,
@@ -169,7 +170,7 @@ Result<void> Relay::note_answer(BackendType type,
     if (conversation_.status() == postgres::TransactionStatus::idle && verdict.ready)
       stamped_ = false;
     if (!verdict.ready) set_up_.set();
-    active_at_ = shared_.parts.loop.now();
+    active_at_ = shared_.parts.loop.batch_time();
     if (verdict.ready && requests_owed_ > 0) --requests_owed_;
     if (conversation_.at_rest()) requests_owed_ = 0;
     return {};
@@ -270,7 +271,12 @@ void Relay::violation(const Error& error) {
 // The server has the timeout too, but there the client may set it.
 Async<> Relay::guard_statements() {
   for (;;) {
-    const Wake wake = co_await running_.wait(statement_deadline());
+    const Deadline deadline = statement_deadline();
+    // Statements that begin meanwhile end later: they need not wake it, which would cost each of
+    // them more than the deadline does.
+    guarding_ = !deadline.is_never();
+    const Wake wake = co_await running_.wait(deadline);
+    guarding_ = false;
     if (wake == Wake::cancelled) co_return;
     if (wake != Wake::timeout || !statement_deadline().passed(shared_.parts.loop.now())) continue;
     cancel_sent_ = true;

@@ -92,6 +92,21 @@ bool may_turn_writable(std::string_view sql, std::string_view normalised) {
          contains_folded(normalised, "do ");
 }
 
+// About what it takes in memory, with its place in the table.
+std::size_t size_of(const StatementShape& shape) {
+  constexpr std::size_t name_bytes = 96;
+  std::size_t bytes = sizeof(StatementShape) + 2 * sizeof(void*) + sizeof(Hash128) + 64;
+  bytes += shape.text.capacity();
+  for (const postgres::Statement& statement : shape.analysis.statements) {
+    const postgres::Names& names = statement.names;
+    bytes += sizeof(postgres::Statement) + statement.subject.capacity();
+    bytes += (names.functions.size() + names.operators.size() + names.relations.size() +
+              names.types.size() + names.attributes.size() + statement.settings.size()) *
+             name_bytes;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 bool is_proven_read_only(const postgres::Analysis& analysis, const ReadOnlyCatalog& catalog) {
@@ -108,8 +123,10 @@ StatementShape make_opaque_shape(std::string_view text) {
   return shape;
 }
 
-StatementClassifier::StatementClassifier(const Published<ReadOnlyCatalog>& catalog)
-    : opaque_(std::make_shared<StatementShape>(make_opaque_shape("(not analysed)"))),
+StatementClassifier::StatementClassifier(const Published<ReadOnlyCatalog>& catalog,
+                                         Gauge* bytes_known)
+    : bytes_known_(bytes_known),
+      opaque_(std::make_shared<StatementShape>(make_opaque_shape("(not analysed)"))),
       catalog_(catalog) {}
 
 StatementClassifier::Classified StatementClassifier::classify(std::string_view sql,
@@ -136,9 +153,18 @@ std::shared_ptr<StatementShape> StatementClassifier::find_or_make(const Hash128&
   if (found != shapes_.end()) return found->second;
   const auto older = older_.find(key);
   auto shape = older != older_.end() ? older->second : make_shape(sql, normalised_, strings);
-  if (shapes_.size() >= shapes_max / 2) older_ = std::exchange(shapes_, {});
+  const std::size_t bytes = size_of(*shape);
+  if (shapes_.size() >= shapes_max / 2 || bytes_ + bytes > shapes_bytes_max / 2) forget_older();
   shapes_[key] = shape;
+  bytes_ += bytes;
+  if (bytes_known_ != nullptr) bytes_known_->add(static_cast<std::int64_t>(bytes));
   return shape;
+}
+
+void StatementClassifier::forget_older() {
+  if (bytes_known_ != nullptr) bytes_known_->add(-static_cast<std::int64_t>(older_bytes_));
+  older_ = std::exchange(shapes_, {});
+  older_bytes_ = std::exchange(bytes_, 0);
 }
 
 std::shared_ptr<StatementShape> StatementClassifier::make_shape(

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/ids.h"
+#include "base/metrics.h"
 #include "runtime/published.h"
 #include "timeline/read_only_catalog.h"
 #include "wire/postgres/sql/analysis.h"
@@ -48,10 +49,14 @@ StatementShape make_opaque_shape(std::string_view text);
 // Knows the statements of one loop. A shape is good until the next call of classify().
 class StatementClassifier {
  public:
-  static constexpr std::size_t shapes_max = 8'192;  // The oldest half goes when there are more.
+  // The oldest half goes when there are more, or when they take more memory. That is an estimate.
+  static constexpr std::size_t shapes_max = 8'192;
+  static constexpr std::size_t shapes_bytes_max = std::size_t{16} << 20;
   static constexpr std::size_t text_bytes_max = 64 * 1024;  // Longer texts are not looked at.
 
-  explicit StatementClassifier(const Published<ReadOnlyCatalog>& catalog);
+  // `bytes_known` counts what the shapes take; it may be shared with other loops.
+  explicit StatementClassifier(const Published<ReadOnlyCatalog>& catalog,
+                               Gauge* bytes_known = nullptr);
 
   struct Classified {
     std::shared_ptr<StatementShape> shape;
@@ -64,11 +69,14 @@ class StatementClassifier {
   // What is said of a text that is not looked at.
   Classified opaque() const { return {.shape = opaque_, .request = {}}; }
 
+  StatementShape& opaque_shape() const noexcept { return *opaque_; }
+
   // Whether it is proven by the catalogue of now, which is that of the timeline's database: what is
   // done in others changes nothing that a view depends on, and need not be asked about.
   bool proven_read_only(StatementShape& shape);
 
   std::size_t count() const noexcept { return shapes_.size(); }
+  std::size_t bytes() const noexcept { return bytes_ + older_bytes_; }
 
  private:
   struct KeyHash {
@@ -82,9 +90,13 @@ class StatementClassifier {
   std::shared_ptr<StatementShape> find_or_make(const Hash128& key,
                                                std::string_view sql,
                                                postgres::StringSyntax strings);
+  void forget_older();
 
   Shapes shapes_;
   Shapes older_;  // Those of before the last time that shapes_ was full.
+  std::size_t bytes_ = 0;
+  std::size_t older_bytes_ = 0;
+  Gauge* bytes_known_;
   std::string normalised_;
   std::shared_ptr<StatementShape> opaque_;
   Published<ReadOnlyCatalog>::Reader catalog_;

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -100,6 +101,25 @@ TEST_F(StatementTest, ShapesAreBounded) {
   for (std::size_t i = 0; i < StatementClassifier::shapes_max; ++i)
     (void)classifier_.classify("select c" + std::to_string(i), StringSyntax::standard);
   EXPECT_LE(classifier_.count(), StatementClassifier::shapes_max / 2);
+}
+
+TEST_F(StatementTest, ShapesAreBoundedInBytes) {
+  // Short statements, of which much is known, in long texts.
+  constexpr std::size_t statements = 4'000;
+  Gauge known;
+  StatementClassifier classifier(catalog_, &known);
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < 40; ++i) {
+    std::string sql = "select c" + std::to_string(i) + ";";
+    for (std::size_t n = 0; n < statements; ++n)
+      sql += "select x;";
+    (void)classifier.classify(sql, StringSyntax::standard);
+    most = std::max(most, classifier.bytes());
+    EXPECT_EQ(known.value(), static_cast<std::int64_t>(classifier.bytes()));
+  }
+  EXPECT_GT(most, StatementClassifier::shapes_bytes_max / 4);
+  EXPECT_LE(most, StatementClassifier::shapes_bytes_max);
+  EXPECT_GT(classifier.count(), 0U);
 }
 
 TEST_F(StatementTest, WhoTouchesSynchronousCommitMayCommitUnflushed) {

@@ -47,19 +47,7 @@ RedisVisit::Next RedisVisit::relay(const resp::Command& command, const resp::Req
       if (const auto view_command = find_view_command(command.name)) {
         return take_view_request(*view_command, request, keys);
       }
-      if (owes()) return Next::settle;
-      transaction_failed_ = in_transaction_;
-      const bool writes = std::ranges::any_of(keys, [](const auto& key) { return key.writes(); });
-      reply_error(writes ? fmt::format("ERR {} is a view of table {}; change it with SQL",
-                                       quote(view->text, 128),
-                                       view->view->dependencies.empty()
-                                           ? "(none)"
-                                           : view->view->dependencies.front().table)
-                         : fmt::format("ERR {} is a view and does not answer {}; it answers {}",
-                                       quote(view->text, 128),
-                                       command.name,
-                                       view_commands_text));
-      return Next::go_on;
+      return refuse_on_view(command, *view);
     }
   }
   if (found == resp::KeysFound::invalid) {
@@ -99,6 +87,26 @@ RedisVisit::Next RedisVisit::relay(const resp::Command& command, const resp::Req
   if (!record(command, channels, by_name, arguments)) return Next::leave;
   shared_.relayed.add();
   return lease_ ? send_leased(command, request) : send_shared(command, request);
+}
+
+// A view has not all commands of a value in Redis, and cannot be written. What stands behind it is
+// for who may read it.
+RedisVisit::Next RedisVisit::refuse_on_view(const resp::Command& command, const ViewKey& key) {
+  const Decision decision = Gate::decide(*principal_, DoorName::redis, Action::read, key.text);
+  if (!decision.allowed) return deny(Action::read, key.text, decision.rule);
+  if (owes()) return Next::settle;
+  transaction_failed_ = in_transaction_;
+  const bool writes = std::ranges::any_of(shared_.keys, &resp::KeyUse::writes);
+  reply_error(writes ? fmt::format("ERR {} is a view of table {}; change it with SQL",
+                                   quote(key.text, 128),
+                                   key.view->dependencies.empty()
+                                       ? "(none)"
+                                       : key.view->dependencies.front().table)
+                     : fmt::format("ERR {} is a view and does not answer {}; it answers {}",
+                                   quote(key.text, 128),
+                                   command.name,
+                                   view_commands_text));
+  return Next::go_on;
 }
 
 // Keyless and dangerous commands are for roles that were granted them by name.

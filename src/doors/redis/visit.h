@@ -91,6 +91,7 @@ class RedisVisit final : public VisitControl {
 
   // Commands for Redis (relay_requests.cc).
   Next relay(const resp::Command& command, const resp::Request& request);
+  Next refuse_on_view(const resp::Command& command, const ViewKey& key);
   bool needs_grant(const resp::Command& command,
                    resp::KeysFound found,
                    ChannelUse channels,

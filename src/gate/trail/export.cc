@@ -143,6 +143,8 @@ Severity severity(RecordKind kind) {
     case RecordKind::key_write:
     case RecordKind::subscription:
     case RecordKind::publications:
+    case RecordKind::outbox_publication:
+    case RecordKind::ingest_batch:
     case RecordKind::invalidation:
     case RecordKind::administration:
     case RecordKind::retention:

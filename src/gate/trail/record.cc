@@ -44,6 +44,10 @@ std::string_view to_string(RecordKind kind) noexcept {
       return "subscription";
     case RecordKind::publications:
       return "publications";
+    case RecordKind::outbox_publication:
+      return "outbox_publication";
+    case RecordKind::ingest_batch:
+      return "ingest_batch";
   }
   return "unknown";
 }

@@ -40,8 +40,10 @@ enum class RecordKind : std::uint8_t {
   interruption = 18,
   subscription = 19,
   publications = 20,
+  ingest_batch = 21,
+  outbox_publication = 22,
 };
-inline constexpr std::uint8_t record_kind_last = 20;
+inline constexpr std::uint8_t record_kind_last = 22;
 
 // "visit_opened"; "unknown" for a kind of a later version.
 std::string_view to_string(RecordKind kind) noexcept;
@@ -428,6 +430,56 @@ struct Publications {
   }
 };
 
+// Messages of the outbox that are about to be sent, written by one request: number `first_number`
+// and those after it.
+struct OutboxPublication {
+  static constexpr RecordKind kind = RecordKind::outbox_publication;
+  Text stream{};
+  Text subject{};  // Of the first.
+  std::uint64_t first_number = 0;
+  std::uint64_t messages_count = 0;
+  std::uint64_t bytes = 0;              // Of headers and payloads.
+  std::uint64_t expected_sequence = 0;  // Of the stream's message before the first.
+
+  void fields(this auto& self, auto&& field) {
+    field(1, "stream", self.stream);
+    field(2, "subject", self.subject);
+    field(3, "first_number", self.first_number);
+    field(4, "messages_count", self.messages_count);
+    field(5, "bytes", self.bytes);
+    field(6, "expected_sequence", self.expected_sequence);
+  }
+};
+
+// Messages of a stream whose effect is committed, before the stream is told.
+struct IngestBatch {
+  static constexpr RecordKind kind = RecordKind::ingest_batch;
+  static constexpr std::size_t requests_size_max = ShapeText::size_max;
+  Text rule{};
+  Text stream{};
+  std::uint64_t epoch = 0;  // With the number: which row of the ledger.
+  std::uint64_t number = 0;
+  std::uint64_t first_sequence = 0;
+  std::uint64_t last_sequence = 0;
+  std::uint64_t rows_count = 0;
+  std::uint64_t duplicates_count = 0;
+  std::uint64_t dead_count = 0;
+  ShapeText requests{};  // That published them, in hex with spaces between.
+
+  void fields(this auto& self, auto&& field) {
+    field(1, "rule", self.rule);
+    field(2, "stream", self.stream);
+    field(3, "epoch", self.epoch);
+    field(4, "number", self.number);
+    field(5, "first_sequence", self.first_sequence);
+    field(6, "last_sequence", self.last_sequence);
+    field(7, "rows_count", self.rows_count);
+    field(8, "duplicates_count", self.duplicates_count);
+    field(9, "dead_count", self.dead_count);
+    field(10, "requests", self.requests);
+  }
+};
+
 // Calls `use` with an empty record of this kind. False for a kind that is not known.
 template <class Use>
 bool with_record_of(RecordKind kind, Use&& use) {
@@ -491,6 +543,12 @@ bool with_record_of(RecordKind kind, Use&& use) {
       return true;
     case RecordKind::publications:
       use(Publications());
+      return true;
+    case RecordKind::outbox_publication:
+      use(OutboxPublication());
+      return true;
+    case RecordKind::ingest_batch:
+      use(IngestBatch());
       return true;
   }
   return false;

@@ -30,6 +30,13 @@ void ShardVerifier::run(const std::vector<std::uint64_t>& numbers) {
   std::uint64_t expected = numbers.front();
   const std::uint64_t last = last_begun(numbers);
   for (const std::uint64_t number : numbers) {
+    // A segment that was made while the folder was listed may be left out of the list.
+    std::error_code error;
+    while (expected < number &&
+           std::filesystem::exists(folder_ / segment_name(report_.shard, expected), error)) {
+      verify_segment(expected, expected >= last);
+      ++expected;
+    }
     if (number != expected) {
       file_ = segment_name(report_.shard, expected);
       find(Fault::missing_segment,
@@ -94,6 +101,19 @@ void ShardVerifier::verify_segment(std::uint64_t number, bool last) {
   if (!header) return;
   ++report_.segments_count;
   verify_records(*reader, *header, last);
+  if (last && !broken_) unfinished_.emplace(file_, std::move(*reader), *header);
+}
+
+// The segment before was in use when it was read. The writer may have appended to it since, up to
+// the beginning of this one.
+void ShardVerifier::finish_before() {
+  if (!unfinished_) return;
+  auto [file, reader, header] = *std::exchange(unfinished_, std::nullopt);
+  const bool broken = std::exchange(broken_, false);
+  std::swap(file_, file);
+  verify_records(reader, header, false);
+  std::swap(file_, file);
+  broken_before_ = broken_before_ || std::exchange(broken_, broken);
 }
 
 std::optional<SegmentHeader> ShardVerifier::verify_header(const SegmentReader& reader,
@@ -141,6 +161,7 @@ std::optional<SegmentHeader> ShardVerifier::verify_header(const SegmentReader& r
          0,
          fmt::format("the segment names key {}, which is not trusted", short_name(header.key)));
   }
+  finish_before();
   key_ = header.key;
   verify_link(header);
   return std::move(header);

@@ -44,6 +44,7 @@ class ShardVerifier {
   std::optional<SegmentHeader> verify_header(const SegmentReader& reader,
                                              std::uint64_t number,
                                              bool last);
+  void finish_before();
   void verify_link(const SegmentHeader& header);
   void verify_records(SegmentReader& reader, const SegmentHeader& header, bool last);
   // True when the writer has appended meanwhile, so that there are records to verify.
@@ -68,6 +69,13 @@ class ShardVerifier {
   ShardReport report_;
   std::map<std::uint32_t, std::uint64_t> removed_through_;
   std::uint64_t first_number_ = 0;
+
+  struct Unfinished {
+    std::string file;
+    SegmentReader reader;
+    SegmentHeader header;
+  };
+  std::optional<Unfinished> unfinished_;  // Read to its end while it was in use.
 
   std::string file_;         // The segment that is being verified.
   bool any_before_ = false;  // Whether last_ means something.

@@ -285,6 +285,37 @@ class Tracer {
         std::move(subjects));
   }
 
+  void tell(const Entry& entry, const OutboxPublication& publication) {
+    if (!ours(entry)) return;
+    add(entry,
+        fmt::format("outbox published {} message{} as {}",
+                    publication.messages_count,
+                    publication.messages_count == 1 ? "" : "s",
+                    printable(publication.subject.bytes)),
+        fmt::format("into {}, from number {} on",
+                    printable(publication.stream.bytes),
+                    publication.first_number));
+  }
+
+  void tell(const Entry& entry, const IngestBatch& batch) {
+    const std::string request = story_.request.to_hex();
+    if (!batch.requests.bytes.contains(request)) return;
+    std::string counts = fmt::format("{} rows", batch.rows_count);
+    if (batch.duplicates_count > 0) {
+      counts += fmt::format(", {} duplicates", batch.duplicates_count);
+    }
+    if (batch.dead_count > 0) counts += fmt::format(", {} dead letters", batch.dead_count);
+    add(entry,
+        "committed by ingest " + printable(batch.rule.bytes),
+        fmt::format("batch {}.{} of stream {}, messages {} to {}: {}",
+                    batch.epoch,
+                    batch.number,
+                    printable(batch.stream.bytes),
+                    batch.first_sequence,
+                    batch.last_sequence,
+                    counts));
+  }
+
   void tell(const Entry& entry, const Denied& denied) {
     if (!ours(entry)) return;
     add(entry,

@@ -3,6 +3,7 @@
 #include "gate/trail/verify.h"
 
 #include "base/hex.h"
+#include "gate/trail/shard_verifier.h"
 #include "gate/trail/trail_fixture_test.h"
 
 #include <algorithm>
@@ -170,6 +171,19 @@ TEST_F(VerifyTest, AMissingFirstOrMiddleSegmentIsFound) {
   const auto report = verify_all();
   EXPECT_EQ(first_finding(report, 1).fault, Fault::missing_segment);
   EXPECT_TRUE(first_finding(report, 1).detail.contains("up to 1 are missing"));
+}
+
+// A list of a folder that is written to may leave out what was made before something that it has.
+TEST_F(VerifyTest, ASegmentThatTheListLeftOutIsLookedFor) {
+  make_small_trail();
+  ASSERT_TRUE(open()->close("over"));
+  const std::vector<PublicKey> keys;
+  const std::vector<const SignedHead*> heads;
+  ShardVerifier verifier(node_folder(), "n1", 1, keys, heads);
+  verifier.run({1, 3});
+  const ShardReport report = verifier.take_report();
+  EXPECT_TRUE(report.findings.empty()) << report.findings.front().detail;
+  EXPECT_EQ(report.segments_count, 3U);
 }
 
 TEST_F(VerifyTest, SegmentsThatChangedPlacesAreFound) {

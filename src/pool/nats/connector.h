@@ -1,5 +1,6 @@
 #pragma once
-// Connections to the NATS server behind, each for one visit.
+// Connections to the NATS servers behind, each for one visit: one server, or those of a cluster in
+// turn, of which some may be away.
 //
 // Belongs to one loop.
 
@@ -9,21 +10,27 @@
 #include "runtime/epoll_loop.h"
 #include "runtime/socket.h"
 #include "wire/nats/handshake.h"
+#include "wire/nats/nkey.h"
 
+#include <chrono>
+#include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 struct ssl_ctx_st;
 
 namespace meridian::nats {
 
 struct ConnectorOptions {
-  std::function<Endpoint()> endpoint;  // Of now. Any thread.
-  std::shared_ptr<ssl_ctx_st> tls{};   // From make_tls_client(); empty for none.
-  std::string user{};                  // Empty: the secret is the server's token.
-  Secret secret{};                     // Empty: none is asked for.
+  std::function<std::vector<Endpoint>()> endpoints;  // Of now; at least one. Any thread.
+  std::shared_ptr<ssl_ctx_st> tls{};                 // From make_tls_client(); empty for none.
+  std::string user{};                                // Empty: the secret is the server's token.
+  Secret secret{};                                   // Empty: none is asked for.
+  std::optional<Nkey> proxy_key{};  // As whom the server trusts us (2.12 and later).
 };
 
 // A connection that has introduced itself, and to which nothing was said yet.
@@ -41,7 +48,9 @@ class Connector {
         blocking_(blocking),
         options_(std::move(options)),
         connects_(metrics.counter("meridian_nats_connects_total",
-                                  "Connections made to the NATS server behind.")) {}
+                                  "Connections made to the NATS server behind.")),
+        failovers_(metrics.counter("meridian_nats_failovers_total",
+                                   "Servers that did not answer, so that another was tried.")) {}
 
   // Errors: unavailable, timeout, cancelled; invalid when it is no NATS.
   Async<Result<Connection>> connect(Deadline deadline);
@@ -49,16 +58,25 @@ class Connector {
   // What the server said of itself last; it is asked when nobody did so yet. Errors: as connect().
   Async<Result<ServerInfo>> server_info(Deadline deadline);
 
-  // What we are known as there.
-  void add_credentials(ConnectOptions& options) const;
+  // What we are known as there, by the server that has said `info`.
+  void add_credentials(ConnectOptions& options, const ServerInfo& info) const;
 
  private:
-  Async<Result<std::unique_ptr<Stream>>> open(Deadline deadline);
+  // A server that failed is not the first choice for a while.
+  static constexpr Duration avoided_for = std::chrono::seconds(5);
+
+  Async<Result<std::unique_ptr<Stream>>> open(Endpoint server, Deadline deadline);
+  Async<Result<Connection>> connect_to(Endpoint server, Deadline deadline);
+  std::vector<Endpoint> servers_in_turn();
+  void avoid(const Endpoint& server);
 
   EpollLoop& loop_;
   BlockingPool& blocking_;
   ConnectorOptions options_;
   Counter& connects_;
+  Counter& failovers_;
+  std::size_t turn_ = 0;
+  std::map<std::string, Time> avoided_until_;  // By address; no more than there are servers.
   std::optional<ServerInfo> info_;
 };
 

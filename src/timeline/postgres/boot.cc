@@ -4,27 +4,36 @@
 
 namespace meridian {
 
-const std::string_view boot_query =
-    "SELECT pg_catalog.pg_is_in_recovery(),"
-    " (SELECT system_identifier FROM pg_catalog.pg_control_system()),"
-    " (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),"
-    " pg_catalog.pg_postmaster_start_time()::pg_catalog.text";
+// The timeline of what is written now: the control file's is that of the last checkpoint, which
+// comes some time after a promotion. A number for the time: its text would depend on the session's
+// time zone, which is not the same in replication sessions.
+const std::string_view boot_columns =
+    "pg_catalog.pg_is_in_recovery(),"
+    " CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.\"left\"("
+    "pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END,"
+    " pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())";
 
-Result<BootId> boot_of(const Rows& rows) {
-  if (rows.count() != 1)
+const std::string boot_query =
+    "SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()), " +
+    std::string(boot_columns);
+
+Result<BootId> boot_of(const Rows& rows, std::size_t first, std::string_view system) {
+  if (rows.count() != 1 || system.empty())
     return fail(Errc::unavailable, "PostgreSQL did not say which server it is");
-  if (rows.flag(0, 0)) {
+  if (rows.flag(0, first)) {
     return fail(Errc::unavailable, "the server is a standby; the timeline has to be the primary");
   }
-  std::string text;
-  for (std::size_t i = 1; i < 4; ++i)
-    text += std::string(rows.text(0, i)) + '|';
+  std::string text(system);
+  for (std::size_t i = first + 1; i < first + 3; ++i)
+    text += '|' + std::string(rows.text(0, i));
   return hash_bytes(text) | 1;  // Never zero, which means unknown.
 }
 
-Async<Result<BootId>> ask_boot(PostgresSession& session, Deadline deadline) {
-  MERIDIAN_CO_TRY(const Rows rows, co_await session.query(boot_query, {}, deadline));
-  co_return boot_of(rows);
+Result<ServerIdentity> identity_of(const Rows& rows) {
+  ServerIdentity identity;
+  if (rows.count() == 1) identity.system = rows.text(0, 0);
+  MERIDIAN_TRY(identity.boot, boot_of(rows, 1, identity.system));
+  return identity;
 }
 
 }  // namespace meridian

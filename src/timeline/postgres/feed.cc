@@ -34,14 +34,19 @@ PostgresFeed::PostgresFeed(EpollLoop& loop,
       positions_(positions),
       consumer_(consumer),
       options_(std::move(options)),
-      connected_(metrics.gauge("meridian_feed_connected", "1 while the feed is streaming.")),
+      connected_(metrics.gauge(
+          "meridian_feed_connected", "1 while the feed is streaming.", options_.labels)),
       lag_bytes_(metrics.gauge("meridian_feed_lag_bytes",
-                               "Log that the server has and the feed has not applied.")),
+                               "Log that the server has and the feed has not applied.",
+                               options_.labels)),
       restarts_(metrics.counter("meridian_feed_restarts_total",
-                                "Times the feed began anew; each empties the cache.")),
-      messages_(metrics.counter("meridian_feed_messages_total", "Messages read from the feed.")),
+                                "Times the feed began anew; each empties the cache.",
+                                options_.labels)),
+      messages_(metrics.counter(
+          "meridian_feed_messages_total", "Messages read from the feed.", options_.labels)),
       delay_(metrics.histogram("meridian_feed_delay_seconds",
-                               "From a commit, by the server's clock, to its delivery here.")),
+                               "From a commit, by the server's clock, to its delivery here.",
+                               options_.labels)),
       standby_(loop, session_options_, options_.application_name),
       scope_(loop) {}
 
@@ -87,8 +92,8 @@ Async<> PostgresFeed::run() {
     } else if (last_error_ != ended.error().detail()) {
       last_error_ = ended.error().detail();
       log_warning("feed",
-                  "the feed broke; views are read from the database until it is back",
-                  {{"reason", last_error_}});
+                  "the feed broke; " + options_.when_broken,
+                  {{"feed", options_.name}, {"reason", last_error_}});
     }
     consumer_.lost();
     if (co_await loop_.sleep(backoff) == Wake::cancelled) co_return;
@@ -114,7 +119,7 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
   const std::uint64_t restarts_wanted = restarts_wanted_;
   MERIDIAN_CO_TRY(const Rows identity,
                   co_await session.command(boot_query, loop_.after(setup_timeout)));
-  MERIDIAN_CO_TRY(const BootId boot, boot_of(identity));
+  MERIDIAN_CO_TRY(const ServerIdentity server, identity_of(identity));
 
   MERIDIAN_CO_CHECK(options_.confirms
                         ? co_await standby_.withdraw(loop_.after(setup_timeout))
@@ -132,7 +137,9 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
       const Rows started,
       co_await session.command("START_REPLICATION SLOT " + slot +
                                    " LOGICAL 0/0 (proto_version '2', publication_names '" +
-                                   options_.publication + "', streaming 'on', messages 'true')",
+                                   options_.publication + "', streaming '" +
+                                   (options_.streaming ? "on" : "off") + "', messages '" +
+                                   (options_.streaming ? "true" : "false") + "')",
                                loop_.after(setup_timeout)));
 
   // Commits that did not wait for us are behind this position; the cache must not hold what is
@@ -140,7 +147,9 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
   Position resume_at = applied_;
   if (options_.confirms) {
     MERIDIAN_CO_CHECK(co_await standby_.engage(loop_.after(engage_timeout)));
-    MERIDIAN_CO_TRY(resume_at, co_await positions_.flushed(loop_.after(setup_timeout)));
+    MERIDIAN_CO_TRY(const auto flushed, co_await positions_.flushed(loop_.after(setup_timeout)));
+    MERIDIAN_CO_CHECK(check_boot(flushed.boot, server.boot));
+    resume_at = flushed.value;
   }
 
   heard_at_ = loop_.now();
@@ -158,7 +167,7 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
           static_cast<std::int64_t>(server_end_.value - std::min(server_end_, applied_).value));
     }
     if (!streaming_ && applied_.value >= resume_at.value) {
-      MERIDIAN_CO_CHECK(co_await resume(boot));
+      MERIDIAN_CO_CHECK(co_await resume(server.boot));
     }
     if (restarts_wanted != restarts_wanted_) {
       restart_due_ = true;
@@ -184,14 +193,21 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
 Async<Result<void>> PostgresFeed::resume(BootId boot) {
   // After the position, and from the same incarnation of the server, or its transaction ids mean
   // nothing.
-  MERIDIAN_CO_TRY(const Snapshot snapshot,
-                  co_await positions_.snapshot(loop_.after(setup_timeout)));
-  consumer_.resumed(boot, applied_, snapshot);
+  MERIDIAN_CO_TRY(const auto snapshot, co_await positions_.snapshot(loop_.after(setup_timeout)));
+  MERIDIAN_CO_CHECK(check_boot(snapshot.boot, boot));
+  consumer_.resumed(boot, applied_, snapshot.value);
   streaming_ = true;
   connected_.set(1);
-  if (!last_error_.empty()) log_info("feed", "the feed is streaming again");
+  if (!last_error_.empty())
+    log_info("feed", "the feed is streaming again", {{"feed", options_.name}});
   last_error_.clear();
   co_return Result<void>();
+}
+
+Result<void> PostgresFeed::check_boot(BootId answered, BootId streams) {
+  if (answered == streams) return {};
+  positions_.reconnect();
+  return fail(Errc::unavailable, "the feed and the questions about it reach two different servers");
 }
 
 Result<void> PostgresFeed::send_status(PostgresSession& session, bool ask) {

@@ -27,6 +27,13 @@ namespace meridian {
 
 struct PostgresFeedOptions {
   std::string publication = "meridian";
+  std::string name = "coherence";  // In logs.
+  Labels labels{};                 // Of its metrics.
+  // What a break means for whoever is behind it, for the log.
+  std::string when_broken = "views are read from the database until it is back";
+  // Changes of large transactions come before these end. Without it they come at the commit, and
+  // the server keeps them meanwhile.
+  bool streaming = true;
   // Tell the server at once how far the feed has been applied: for commit_wait = database, where
   // its commits wait for us as for a synchronous standby of this name.
   bool confirms = false;
@@ -73,6 +80,7 @@ class PostgresFeed {
   Async<Result<void>> stream();
   Async<Result<void>> copy(PostgresSession& session);
   Async<Result<void>> resume(BootId boot);
+  Result<void> check_boot(BootId answered, BootId streams);
   Result<void> take(std::string_view message);
   Result<void> apply(const postgres::Change& change);
   Result<void> changed(std::uint32_t relation,

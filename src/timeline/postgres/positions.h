@@ -1,6 +1,6 @@
 #pragma once
 // PostgreSQL's positions: asked for on a session of their own, so that no client's session is
-// touched.
+// touched. Each answer says in the same statement which incarnation of the server it is of.
 
 #include "timeline/position_source.h"
 #include "timeline/postgres/session_keeper.h"
@@ -11,14 +11,15 @@ class PostgresPositions final : public PositionSource {
  public:
   PostgresPositions(EpollLoop& loop, SessionKeeper::Options options);
 
-  Async<Result<Position>> flushed(Deadline deadline) override;
-  Async<Result<Snapshot>> snapshot(Deadline deadline) override;
-  Async<Result<void>> nudge(Deadline deadline) override;
+  Async<Result<OfBoot<Position>>> flushed(Deadline deadline) override;
+  Async<Result<OfBoot<Snapshot>>> snapshot(Deadline deadline) override;
+  Async<Result<BootId>> nudge(Deadline deadline) override;
+  void reconnect() noexcept override { keeper_.reset(); }
 
   Async<> close() { co_await keeper_.close(); }
 
  private:
-  Async<Result<std::string>> ask(std::string_view statement, Deadline deadline);
+  Async<Result<OfBoot<std::string>>> ask(std::string_view statement, Deadline deadline);
 
   SessionKeeper keeper_;
 };

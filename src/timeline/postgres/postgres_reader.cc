@@ -53,10 +53,19 @@ Async<Result<ReadRows>> PostgresReader::read(std::shared_ptr<const ReadQuery> qu
   // Of this very connection: read before the wait, since the lane may have another one after it.
   const BootId boot = lane.keeper->boot();
   std::vector<Parameter> borrowed(parameters.begin(), parameters.end());
-  MERIDIAN_CO_TRY(Rows rows,
-                  co_await session->execute(
-                      query->name, Parameters(std::span(std::as_const(borrowed))), deadline));
-  co_return ReadRows{.rows = std::move(rows), .boot = boot};
+  const std::uint64_t generation = lane.generation;
+  auto rows = co_await session->execute(
+      query->name, Parameters(std::span(std::as_const(borrowed))), deadline);
+  if (!rows) {
+    // The table has changed since the statement was prepared: "cached plan must not change result
+    // type". It is prepared anew on a session of its own generation.
+    if (rows.error().detail().ends_with("[0A000]")) {
+      if (lane.generation == generation) lane.keeper->reset();
+      co_return fail(Errc::unavailable, "the view's tables have changed: " + rows.error().detail());
+    }
+    co_return std::unexpected(rows.error());
+  }
+  co_return ReadRows{.rows = *std::move(rows), .boot = boot};
 }
 
 void PostgresReader::reset() {

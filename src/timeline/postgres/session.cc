@@ -39,6 +39,18 @@ Error to_error(const pg_result* result) {
   return Error(to_errc(sqlstate ? sqlstate : "08006"), std::move(text));
 }
 
+StatementFailure to_failure(const pg_result* result, std::size_t command) {
+  const auto field = [&](int code) {
+    const char* const text = ::PQresultErrorField(result, code);
+    return text ? one_line(text) : std::string();
+  };
+  StatementFailure failure{.command = command, .sqlstate = field(PG_DIAG_SQLSTATE), .message = {}};
+  if (failure.sqlstate.empty()) failure.sqlstate = "08006";
+  failure.message = field(PG_DIAG_MESSAGE_PRIMARY);
+  if (failure.message.empty()) failure.message = one_line(::PQresultErrorMessage(result));
+  return failure;
+}
+
 Rows to_rows(const pg_result* result) {
   const int columns_count = ::PQnfields(result);
   const int rows_count = ::PQntuples(result);
@@ -102,7 +114,8 @@ Async<Result<void>> finish_connecting(EpollLoop& loop, pg_conn* connection, Dead
 
 Errc to_errc(std::string_view sqlstate) noexcept {
   const std::string_view kind = sqlstate.substr(0, 2);
-  if (sqlstate == "42501" || kind == "28") return Errc::denied;
+  // MLEAS: meridian.fence(), whose lease is another's now.
+  if (sqlstate == "42501" || sqlstate == "MLEAS" || kind == "28") return Errc::denied;
   if (sqlstate == "57014") return Errc::timeout;
   if (sqlstate == "40001" || sqlstate == "40P01") return Errc::conflict;
   if (sqlstate == "40003") return Errc::outcome_unknown;
@@ -163,11 +176,15 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
   if (options.replication) settings.emplace_back("replication", "database");
   std::string server_options =
       "-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c TimeZone=UTC";
-  server_options += " -c search_path=pg_catalog,public -c synchronous_commit=local";
+  server_options += " -c search_path=pg_catalog,public";
+  if (!options.server_commit) server_options += " -c synchronous_commit=local";
   if (options.statement_timeout != Duration::zero()) {
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.statement_timeout);
     server_options += " -c statement_timeout=" + std::to_string(millis.count());
   }
+  const auto lock_timeout = std::chrono::ceil<std::chrono::milliseconds>(options.lock_timeout);
+  server_options += " -c lock_timeout=" + std::to_string(lock_timeout.count());
+  if (!options.settings.empty()) server_options += " " + options.settings;
   if (!options.replication) settings.emplace_back("options", server_options.c_str());
   // Only the first dbname is read as a URL; what follows overrides parts of it (libpq,
   // PQconnectdbParams).
@@ -311,6 +328,48 @@ Async<Result<void>> PostgresSession::transact(std::vector<std::string> statement
   co_return Result<void>();
 }
 
+Async<Result<CommandResults>> PostgresSession::run(std::span<const Command> commands,
+                                                   Deadline deadline) {
+  constexpr int binary = 1;
+  bool sent = !broken_;
+  for (std::size_t i = 0; sent && i < commands.size(); ++i) {
+    const Command& command = commands[i];
+    std::vector<const char*> values;
+    std::vector<int> sizes;
+    for (const Parameter& parameter : command.parameters) {
+      values.push_back(parameter ? (parameter->empty() ? "" : parameter->data()) : nullptr);
+      sizes.push_back(parameter ? static_cast<int>(parameter->size()) : 0);
+    }
+    const std::vector<int> formats(values.size(), binary);
+    const std::string statement(command.statement);
+    const auto count = static_cast<int>(values.size());
+    sent = (command.prepared ? ::PQsendQueryPrepared(connection_,
+                                                     statement.c_str(),
+                                                     count,
+                                                     values.data(),
+                                                     sizes.data(),
+                                                     formats.data(),
+                                                     0)
+                             : ::PQsendQueryParams(connection_,
+                                                   statement.c_str(),
+                                                   count,
+                                                   nullptr,
+                                                   values.data(),
+                                                   sizes.data(),
+                                                   formats.data(),
+                                                   0)) == 1;
+  }
+  auto pending = std::make_shared<Pending>(loop_);
+  pending->commands.emplace();
+  MERIDIAN_CO_TRY(auto done, co_await run(std::move(pending), sent, deadline));
+  if (!done->rows) co_return std::unexpected(done->rows.error());
+  co_return *std::move(done->commands);
+}
+
+int PostgresSession::process_id() const noexcept {
+  return ::PQbackendPID(connection_);
+}
+
 Async<Result<Rows>> PostgresSession::command(std::string_view sql, Deadline deadline) {
   const auto broke = [&] {
     return fail(Errc::unavailable, one_line(::PQerrorMessage(connection_)));
@@ -403,9 +462,14 @@ void PostgresSession::take(pg_result* raw) {
   Pending& pending = *pending_.front();
   switch (::PQresultStatus(result.get())) {
     case PGRES_TUPLES_OK:
-      pending.rows = to_rows(result.get());
+      if (pending.commands) {
+        pending.commands->rows.push_back(to_rows(result.get()));
+      } else {
+        pending.rows = to_rows(result.get());
+      }
       break;
     case PGRES_COMMAND_OK:
+      if (pending.commands) pending.commands->rows.emplace_back();
       for (int i = 0; i < ::PQnparams(result.get()); ++i) {
         pending.prepared.parameter_types.push_back(::PQparamtype(result.get(), i));
       }
@@ -430,7 +494,12 @@ void PostgresSession::take(pg_result* raw) {
     case PGRES_FATAL_ERROR:
     case PGRES_COPY_BOTH:
     case PGRES_SINGLE_TUPLE:
-      if (pending.rows) pending.rows = std::unexpected(to_error(result.get()));
+      if (pending.commands) {
+        if (!pending.commands->failure) {
+          pending.commands->failure = to_failure(result.get(), pending.commands->rows.size());
+        }
+      } else if (pending.rows)
+        pending.rows = std::unexpected(to_error(result.get()));
       break;
   }
 }

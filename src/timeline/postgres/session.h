@@ -21,6 +21,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -40,12 +41,39 @@ struct PostgresOptions {
   std::string application_name = "meridian";
   bool replication = false;  // A walsender: simple statements and the replication commands alone.
   Duration statement_timeout = Duration::zero();  // Zero: the server's.
+  // How long a statement waits for a lock. Shorter than any deadlock_timeout that is in use: of two
+  // who wait for each other it is then always we who give up, and never a user's statement.
+  Duration lock_timeout = std::chrono::milliseconds(200);
+  std::string settings{};  // More of the server's, as `-c name=value`.
+  // Whether a commit waits for what the server's synchronous_commit asks for; else for its own
+  // disk.
+  bool server_commit = false;
 };
 
 struct PreparedStatement {
   std::vector<std::uint32_t> parameter_types;  // OIDs.
   std::vector<std::string> columns;
   std::vector<std::uint32_t> column_types;
+};
+
+// One statement of several that are sent together.
+struct Command {
+  std::string_view statement;  // Its text, or the name that it was prepared under.
+  bool prepared = false;
+  std::span<const Parameter> parameters{};  // In PostgreSQL's binary format.
+};
+
+// What the server said of a statement that it refused.
+struct StatementFailure {
+  std::size_t command =
+      0;  // Which of them; those before it were undone with it, unless in a block.
+  std::string sqlstate;
+  std::string message;
+};
+
+struct CommandResults {
+  std::vector<Rows> rows;  // Of each command that was done.
+  std::optional<StatementFailure> failure;
 };
 
 class PostgresSession {
@@ -71,6 +99,15 @@ class PostgresSession {
   // Runs statements in one transaction; stops at the first that fails and rolls back. One at a
   // time: other statements of this session wait.
   Async<Result<void>> transact(std::vector<std::string> statements, Deadline deadline);
+
+  // Sends statements together and stops at the first that fails. Outside of a transaction block
+  // they are one transaction. Everything is copied before the first suspension. Errors: unavailable
+  // (the connection broke: whether it was committed is not known), timeout (it may go on),
+  // cancelled.
+  Async<Result<CommandResults>> run(std::span<const Command> commands, Deadline deadline);
+
+  // Of the backend, as pg_backend_pid() has it.
+  int process_id() const noexcept;
 
   bool broken() const noexcept { return broken_; }
   std::size_t under_way() const noexcept { return pending_.size(); }
@@ -102,6 +139,7 @@ class PostgresSession {
     Result<Rows> rows = Rows();
     PreparedStatement prepared;
     bool answered = false;
+    std::optional<CommandResults> commands;  // Of run().
   };
   class Flush;
 

@@ -1,7 +1,5 @@
 #include "timeline/postgres/session_keeper.h"
 
-#include "timeline/postgres/boot.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -29,7 +27,7 @@ void SessionKeeper::reset() {
 
 // A session ends with an await, so it is ended aside.
 void SessionKeeper::drop() {
-  boot_ = 0;
+  identity_ = {};
   if (!session_) return;
   scope_.spawn([](std::unique_ptr<PostgresSession> ended) -> Async<> {
     co_await ended->close();
@@ -71,19 +69,20 @@ Async<Result<std::unique_ptr<PostgresSession>>> SessionKeeper::make() {
   const Deadline deadline = loop_.after(connect_timeout);
   MERIDIAN_CO_TRY(auto session,
                   co_await PostgresSession::connect(loop_, std::move(options), deadline));
-  auto boot = co_await ask_boot(*session, deadline);
+  auto asked = co_await session->query(boot_query, {}, deadline);
+  auto identity = asked ? identity_of(*asked) : std::unexpected(asked.error());
   Result<void> prepared;
   for (const Prepared& statement : statements_) {
-    if (!boot || !prepared) break;
+    if (!identity || !prepared) break;
     auto described = co_await session->prepare(statement.name, statement.sql, deadline);
     if (!described) prepared = std::unexpected(described.error());
   }
-  if (!boot || !prepared) {
-    const Error error = boot ? prepared.error() : boot.error();
+  if (!identity || !prepared) {
+    const Error error = identity ? prepared.error() : identity.error();
     co_await session->close();
     co_return std::unexpected(error);
   }
-  boot_ = *boot;
+  identity_ = *std::move(identity);
   co_return session;
 }
 

@@ -5,8 +5,7 @@
 
 #include "runtime/event.h"
 #include "runtime/scope.h"
-#include "timeline/postgres/session.h"
-#include "timeline/reader.h"
+#include "timeline/postgres/boot.h"
 
 #include <functional>
 #include <memory>
@@ -36,7 +35,10 @@ class SessionKeeper {
   Async<Result<PostgresSession*>> get(Deadline deadline);
 
   // Of the session that get() gave. Asked once for each connection.
-  BootId boot() const noexcept { return boot_; }
+  BootId boot() const noexcept { return identity_.boot; }
+
+  // The system identifier of its server.
+  const std::string& system() const noexcept { return identity_.system; }
 
   // Counts the sessions made.
   std::uint64_t generation() const noexcept { return generation_; }
@@ -62,7 +64,7 @@ class SessionKeeper {
   Options options_;
   std::vector<Prepared> statements_;
   std::unique_ptr<PostgresSession> session_;
-  BootId boot_ = 0;
+  ServerIdentity identity_;
   std::uint64_t generation_ = 0;
   bool attempting_ = false;
   Duration backoff_ = Duration::zero();

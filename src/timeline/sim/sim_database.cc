@@ -104,32 +104,35 @@ Async<Result<std::string>> SimDatabase::read(std::function<std::string(const Tab
   co_return result;
 }
 
-Async<Result<Position>> SimDatabase::flushed(Deadline /*deadline*/) {
+Async<Result<OfBoot<Position>>> SimDatabase::flushed(Deadline /*deadline*/) {
   const std::uint64_t boot = boot_;
   (void)co_await loop_.sleep(some(options_.answer_max));
-  const Position position{log_.size()};
+  const OfBoot<Position> answer{.value = {log_.size()}, .boot = boot_};
   (void)co_await loop_.sleep(some(options_.answer_max));
   if (boot != boot_) co_return fail(Errc::unavailable, "the server crashed");
-  co_return position;
+  co_return answer;
 }
 
 Snapshot SimDatabase::snapshot_now() const {
   return {next_transaction_, std::vector<std::uint64_t>(in_progress_.begin(), in_progress_.end())};
 }
 
-Async<Result<Snapshot>> SimDatabase::snapshot(Deadline /*deadline*/) {
+Async<Result<OfBoot<Snapshot>>> SimDatabase::snapshot(Deadline /*deadline*/) {
   const std::uint64_t boot = boot_;
   (void)co_await loop_.sleep(some(options_.answer_max));
-  Snapshot snapshot = snapshot_now();
+  OfBoot<Snapshot> answer{.value = snapshot_now(), .boot = boot_};
   (void)co_await loop_.sleep(some(options_.answer_max));
   if (boot != boot_) co_return fail(Errc::unavailable, "the server crashed");
-  co_return snapshot;
+  co_return answer;
 }
 
-Async<Result<void>> SimDatabase::nudge(Deadline /*deadline*/) {
+Async<Result<BootId>> SimDatabase::nudge(Deadline /*deadline*/) {
+  const BootId boot = boot_;
   if (loop_.random().chance(options_.nudge_failure_share))
     co_return fail(Errc::unavailable, "the connection broke");
-  co_return co_await commit({}, false, false);
+  auto done = co_await commit({}, false, false);
+  if (!done) co_return std::unexpected(done.error());
+  co_return boot;
 }
 
 void SimDatabase::crash() {

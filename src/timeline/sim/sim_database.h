@@ -68,9 +68,10 @@ class SimDatabase final : public PositionSource {
   // A transaction that changes what the cache is told by a message.
   Async<Result<void>> change_schema();
 
-  Async<Result<Position>> flushed(Deadline deadline) override;
-  Async<Result<Snapshot>> snapshot(Deadline deadline) override;
-  Async<Result<void>> nudge(Deadline deadline) override;
+  Async<Result<OfBoot<Position>>> flushed(Deadline deadline) override;
+  Async<Result<OfBoot<Snapshot>>> snapshot(Deadline deadline) override;
+  Async<Result<BootId>> nudge(Deadline deadline) override;
+  void reconnect() noexcept override {}  // Each question has a connection of its own.
 
   BootId boot() const noexcept { return boot_; }
   const Tables& visible() const noexcept { return visible_; }

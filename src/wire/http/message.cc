@@ -30,6 +30,8 @@ std::string_view reason_of(int status) noexcept {
       return "Found";
     case 304:
       return "Not Modified";
+    case 426:
+      return "Upgrade Required";
     case 400:
       return "Bad Request";
     case 401:

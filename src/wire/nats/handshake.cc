@@ -161,6 +161,7 @@ void append_connect(std::string& out, const ConnectOptions& options) {
   add("lang", options.language);
   add("version", options.version);
   add("user", options.user);
+  add("proxy_sig", options.proxy_signature);
   add("auth_token", options.auth_token.reveal());
   add("pass", options.password.reveal());
   add("jwt", options.jwt.reveal());

@@ -49,6 +49,7 @@ struct ConnectOptions {
   std::string language;
   std::string version;
   std::string user;
+  std::string proxy_signature;  // Of the server's nonce, by a proxy that it trusts.
   Secret auth_token;
   Secret password;
   Secret jwt;

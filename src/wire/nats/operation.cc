@@ -14,18 +14,18 @@ void append_number(std::string& out, std::uint64_t number) {
   out.append(digits, end);
 }
 
-// ` 12 34`, or ` 34` where there are no headers; then the message.
-void append_sizes_and_body(std::string& out, std::string_view headers, std::string_view payload) {
+// ` 12 34`, or ` 34` where there are no headers; then those.
+void append_sizes_and_headers(std::string& out,
+                              std::string_view headers,
+                              std::size_t payload_size) {
   if (!headers.empty()) {
     out += ' ';
     append_number(out, headers.size());
   }
   out += ' ';
-  append_number(out, headers.size() + payload.size());
+  append_number(out, headers.size() + payload_size);
   out += end_of_line;
   out += headers;
-  out += payload;
-  out += end_of_line;
 }
 
 }  // namespace
@@ -60,18 +60,28 @@ std::string_view to_string(OperationKind kind) noexcept {
   return "";
 }
 
-void append_publish(std::string& out,
-                    std::string_view subject,
-                    std::string_view reply,
-                    std::string_view headers,
-                    std::string_view payload) {
+void append_publish_begin(std::string& out,
+                          std::string_view subject,
+                          std::string_view reply,
+                          std::string_view headers,
+                          std::size_t payload_size) {
   out += headers.empty() ? "PUB " : "HPUB ";
   out += subject;
   if (!reply.empty()) {
     out += ' ';
     out += reply;
   }
-  append_sizes_and_body(out, headers, payload);
+  append_sizes_and_headers(out, headers, payload_size);
+}
+
+void append_publish(std::string& out,
+                    std::string_view subject,
+                    std::string_view reply,
+                    std::string_view headers,
+                    std::string_view payload) {
+  append_publish_begin(out, subject, reply, headers, payload.size());
+  out += payload;
+  out += end_of_line;
 }
 
 void append_message(std::string& out,
@@ -88,7 +98,9 @@ void append_message(std::string& out,
     out += ' ';
     out += reply;
   }
-  append_sizes_and_body(out, headers, payload);
+  append_sizes_and_headers(out, headers, payload.size());
+  out += payload;
+  out += end_of_line;
 }
 
 void append_subscribe(std::string& out,

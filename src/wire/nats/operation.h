@@ -46,6 +46,13 @@ void append_publish(std::string& out,
                     std::string_view headers,
                     std::string_view payload);
 
+// Its line and its headers: what stands before the payload and its CR LF.
+void append_publish_begin(std::string& out,
+                          std::string_view subject,
+                          std::string_view reply,
+                          std::string_view headers,
+                          std::size_t payload_size);
+
 // Likewise a MSG or HMSG.
 void append_message(std::string& out,
                     std::string_view subject,

@@ -50,8 +50,24 @@ bool agree(std::string_view line, std::string_view verb) noexcept {
   return true;
 }
 
+// Those of the table that carry messages.
+constexpr const Verb& pub_verb = verbs[0];
+constexpr const Verb& hpub_verb = verbs[1];
+constexpr const Verb& msg_verb = verbs[7];
+constexpr const Verb& hmsg_verb = verbs[8];
+static_assert(pub_verb.name == "PUB" && hpub_verb.name == "HPUB" && msg_verb.name == "MSG" &&
+              hmsg_verb.name == "HMSG");
+
 // What the beginning of a line may become; null when nothing.
 const Verb* find_verb(std::string_view line, Sender sender) noexcept {
+  // Nearly all lines are of messages, spelt like this.
+  if (sender == Sender::client) {
+    if (line.starts_with("PUB ")) return &pub_verb;
+    if (line.starts_with("HPUB ")) return &hpub_verb;
+  } else {
+    if (line.starts_with("HMSG ")) return &hmsg_verb;
+    if (line.starts_with("MSG ")) return &msg_verb;
+  }
   for (const Verb& verb : verbs) {
     if (verb.sender != sender || !agree(line, verb.name)) continue;
     const bool ends_well =
@@ -61,23 +77,27 @@ const Verb* find_verb(std::string_view line, Sender sender) noexcept {
   return nullptr;
 }
 
-// Fails with nothing when there are more than the array has room for.
+// False when there are more words than the array has room for, or a CR among them.
 struct Words {
   std::array<std::string_view, 5> items;
   std::size_t count = 0;
 };
-std::optional<Words> split(std::string_view text) noexcept {
-  Words words;
-  std::size_t at = 0;
+bool split(std::string_view text, Words& words) noexcept {
+  const char* at = text.data();
+  const char* const end = at + text.size();
   for (;;) {
-    while (at < text.size() && is_blank(text[at]))
+    while (at != end && is_blank(*at))
       ++at;
-    if (at == text.size()) return words;
-    const std::size_t begin = at;
-    while (at < text.size() && !is_blank(text[at]))
-      ++at;
-    if (words.count == words.items.size()) return std::nullopt;
-    words.items[words.count++] = text.substr(begin, at - begin);
+    if (at == end) return true;
+    const char* const begin = at;
+    for (; at != end; ++at) {
+      const char c = *at;
+      if (c > ' ') continue;  // Nothing of what follows, for most.
+      if (c == '\r') return false;
+      if (is_blank(c)) break;
+    }
+    if (words.count == words.items.size()) return false;
+    words.items[words.count++] = {begin, at};
   }
 }
 
@@ -154,7 +174,9 @@ std::expected<Parser::Line, Fault> Parser::read_line(std::string_view line) cons
   if (!verb->has_arguments) return read;
   if (line.size() == verb->name.size()) return std::unexpected(Fault::unknown_operation);
   const std::string_view arguments = line.substr(verb->name.size());
-  if (arguments.contains('\r')) return std::unexpected(Fault::bad_arguments);
+  const bool is_text = verb->kind == OperationKind::connect || verb->kind == OperationKind::info ||
+                       verb->kind == OperationKind::err;
+  if (is_text && arguments.contains('\r')) return std::unexpected(Fault::bad_arguments);
   if (verb->kind == OperationKind::connect || verb->kind == OperationKind::info) {
     operation.text = trim(arguments);
     return read;
@@ -167,9 +189,9 @@ std::expected<Parser::Line, Fault> Parser::read_line(std::string_view line) cons
     }
     return read;
   }
-  const auto words = split(arguments);
-  if (!words) return std::unexpected(Fault::bad_arguments);
-  std::span<const std::string_view> rest(words->items.data(), words->count);
+  Words words;
+  if (!split(arguments, words)) return std::unexpected(Fault::bad_arguments);
+  std::span<const std::string_view> rest(words.items.data(), words.count);
   const auto take = [&] {
     const std::string_view word = rest.front();
     rest = rest.subspan(1);

@@ -1,5 +1,7 @@
 """Clients that show every byte: what a driver would hide is what these tests are about."""
 
+import json
+import os
 import re
 import socket
 import struct
@@ -249,8 +251,196 @@ class Redis:
         return taken
 
 
+class Nats:
+    """A connection to the NATS door: what is subscribed to comes in order."""
+
+    def __init__(self, node, token, timeout=30.0, address=None):
+        self.stream = connect(address or node.doors["nats"], timeout)
+        self.received = b""
+        self.info = json.loads(self._line().removeprefix(b"INFO "))
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
+                   "protocol": 1, "auth_token": token}
+        self._send(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+        self.flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.stream.close()
+
+    def subscribe(self, subject, sid=1):
+        self._send(f"SUB {subject} {sid}\r\n".encode())
+        self.flush()
+
+    def publish(self, subject, payload=b"", reply=""):
+        self._send(f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n")
+
+    def flush(self):
+        """Returns when the server has seen all of it; what is said instead of PONG is raised."""
+        self._send(b"PING\r\n")
+        messages = []
+        while True:
+            line = self._line()
+            if line == b"PONG":
+                self.kept = messages
+                return
+            if line.startswith(b"-ERR"):
+                raise NatsError(line.decode())
+            if line.startswith((b"MSG", b"HMSG")):
+                messages.append(self._message(line))
+            elif line.startswith(b"PING"):
+                self._send(b"PONG\r\n")
+
+    def message(self, timeout=30.0):
+        """The next one: subject, headers, payload."""
+        self.stream.settimeout(timeout)
+        while True:
+            line = self._line()
+            if line.startswith((b"MSG", b"HMSG")):
+                return self._message(line)
+            if line.startswith(b"PING"):
+                self._send(b"PONG\r\n")
+            elif line.startswith(b"-ERR"):
+                raise NatsError(line.decode())
+
+    def messages(self, count, timeout=30.0):
+        return [self.message(timeout) for _ in range(count)]
+
+    def _message(self, line):
+        words = line.decode().split()
+        size = int(words[-1])
+        headers_size = int(words[-2]) if words[0] == "HMSG" else 0
+        while len(self.received) < size + 2:
+            self._more()
+        body, self.received = self.received[:size], self.received[size + 2 :]
+        headers = {}
+        for each in body[:headers_size].decode().split("\r\n")[1:]:
+            if each:
+                name, value = each.split(": ", 1)
+                headers[name] = value
+        return words[1], headers, body[headers_size:]
+
+    def _send(self, data):
+        self.stream.sendall(data)
+
+    def _more(self):
+        some = self.stream.recv(1 << 16)
+        if not some:
+            raise Ended()
+        self.received += some
+
+    def _line(self):
+        while b"\r\n" not in self.received:
+            self._more()
+        line, self.received = self.received.split(b"\r\n", 1)
+        return line
+
+
+class NatsError(Exception):
+    """What the server refuses."""
+
+
 def request_id_of(session):
     """The request id that the session's present transaction has in the database."""
     text = session.value("SELECT current_setting('meridian.request_id')")
     assert re.fullmatch(r"[0-9a-f-]{36}", text), text
     return text
+
+
+class Nats:
+    """A client at the NATS door: publishes, and subscribes with what came kept in order."""
+
+    def __init__(self, address, token, timeout=30.0):
+        self.stream = connect(address, timeout)
+        self.received = b""
+        self.messages = []
+        self.errors = []
+        self.inbox = "_INBOX." + os.urandom(12).hex()
+        self.asked = 0
+        assert self._line().startswith(b"INFO ")
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
+                   "auth_token": token, "protocol": 1, "echo": True}
+        self.stream.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+        self.flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.stream.close()
+
+    def _line(self):
+        while b"\r\n" not in self.received:
+            self._more()
+        line, self.received = self.received.split(b"\r\n", 1)
+        return line
+
+    def _bytes(self, size):
+        while len(self.received) < size:
+            self._more()
+        taken, self.received = self.received[:size], self.received[size:]
+        return taken
+
+    def _more(self):
+        some = self.stream.recv(65536)
+        if not some:
+            raise Ended
+        self.received += some
+
+    def publish(self, subject, payload, headers=None, reply=""):
+        """Without waiting; `headers` is a dictionary."""
+        payload = payload if isinstance(payload, bytes) else payload.encode()
+        self.stream.sendall(self.bytes_of(subject, payload, headers, reply))
+
+    @staticmethod
+    def bytes_of(subject, payload, headers=None, reply=""):
+        to = f"{subject} {reply}".strip()
+        if not headers:
+            return f"PUB {to} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        block = "NATS/1.0\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
+        block = block.encode()
+        sizes = f"{len(block)} {len(block) + len(payload)}"
+        return f"HPUB {to} {sizes}\r\n".encode() + block + payload + b"\r\n"
+
+    def subscribe(self, subject, sid="1"):
+        self.stream.sendall(f"SUB {subject} {sid}\r\n".encode())
+        self.flush()
+
+    def step(self):
+        """Takes one operation; False for a PONG."""
+        line = self._line()
+        words = line.split()
+        kind = words[0].upper()
+        if kind == b"PONG":
+            return False
+        if kind == b"PING":
+            self.stream.sendall(b"PONG\r\n")
+        elif kind == b"-ERR":
+            self.errors.append(line.decode())
+        elif kind in (b"MSG", b"HMSG"):
+            total = int(words[-1])
+            head = int(words[-2]) if kind == b"HMSG" else 0
+            body = self._bytes(total + 2)[:-2]
+            self.messages.append((words[1].decode(), body[:head].decode(), body[head:]))
+        return True
+
+    def flush(self):
+        """Until the server has seen everything; raises what it refused."""
+        self.stream.sendall(b"PING\r\n")
+        while self.step():
+            pass
+        if self.errors:
+            raise AssertionError(self.errors.pop(0))
+
+    def next(self):
+        """The next message: subject, headers, payload."""
+        while not self.messages:
+            self.step()
+        return self.messages.pop(0)

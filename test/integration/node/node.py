@@ -91,7 +91,7 @@ class Node:
         self.process = self.spawn(*arguments, command=command, preexec=preexec)
         self.doors = {}
         for line in self.process.stdout:
-            found = re.match(r"  (postgres|redis|http) +(\S+):(\d+)$", line)
+            found = re.match(r"  (postgres|redis|nats|http) +(\S+):(\d+)$", line)
             if found:
                 self.doors[found[1]] = (found[2], int(found[3]))
             if line.startswith("Stop:"):
@@ -132,7 +132,7 @@ class Node:
     def engine_processes(self):
         """All processes that work in the data folder of an engine, by name."""
         found = {}
-        folders = {str(self.data / "postgres"): "postgres", str(self.data / "redis"): "redis"}
+        folders = {str(self.data / name): name for name in ("postgres", "redis", "nats")}
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue

@@ -52,3 +52,15 @@ pub fn placeholders(count: usize, prefix: &str, suffix: &str) -> String {
 pub fn large() -> Vec<u8> {
     (0..100_000_000u32).map(|n| (n % 256) as u8 ^ (n >> 16) as u8).collect()
 }
+
+/// What a client's provider of credentials gives: a token of now that is good for so long.
+pub fn fresh_token(subject: &str, life: &str) -> String {
+    let command: Vec<String> = serde_json::from_str(&env("TOKEN_COMMAND")).unwrap();
+    let done = std::process::Command::new(&command[0])
+        .args(&command[1..])
+        .args([subject, "--ttl", life])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_string()
+}

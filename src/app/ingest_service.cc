@@ -1,0 +1,153 @@
+#include "app/ingest_service.h"
+
+#include "app/translate.h"
+#include "base/escape.h"
+#include "runtime/log.h"
+
+#include <utility>
+
+namespace meridian {
+namespace {
+
+constexpr Duration rotate_timeout = std::chrono::seconds(30);
+constexpr Duration rotate_pause = std::chrono::seconds(1);
+constexpr Duration rotate_every = std::chrono::minutes(10);
+constexpr std::string_view rotate_sql = "SELECT meridian.ingest_rotate($1::interval, $2::interval)";
+
+std::string to_interval(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(duration).count()) +
+         " seconds";
+}
+
+}  // namespace
+
+IngestService::IngestService(IngestServiceParts parts)
+    : parts_(std::move(parts)),
+      loop_(parts_.thread.loop()),
+      statements_(loop_, parts_.admin_session),
+      nats_(loop_, parts_.blocking, parts_.nats, parts_.metrics),
+      shared_(std::make_unique<IngestParts>(
+          IngestParts{.loop = loop_,
+                      .statements = statements_,
+                      .nats = nats_,
+                      .session_options = parts_.role_session,
+                      .secret = parts_.secret,
+                      .trail = parts_.trail,
+                      .metrics = parts_.metrics,
+                      .owner = parts_.owner,
+                      .ack_before_commit = parts_.ack_before_commit})),
+      scope_(loop_) {}
+
+IngestService::~IngestService() = default;
+
+Result<std::unique_ptr<IngestService>> IngestService::make(IngestServiceParts parts) {
+  std::unique_ptr<IngestService> service(new IngestService(std::move(parts)));
+  for (const auto& [name, config] : service->parts_.config.ingest) {
+    auto rule = Rule::compile(to_rule_settings(name, config));
+    if (!rule) return fail_while("ingest." + name, rule.error());
+    service->rules_.emplace(name,
+                            std::make_unique<IngestRule>(*service->shared_, *std::move(rule)));
+  }
+  return service;
+}
+
+void IngestService::start() {
+  loop_.submit([this] { scope_.spawn(tend()); });
+  parts_.thread.start();
+}
+
+// Keeps the ledger's and the ids' partitions as they should be; the rules need them to begin.
+Async<> IngestService::tend() {
+  const config::StreamsConfig& streams = parts_.config.streams;
+  const std::string ids_kept = to_interval(streams.ids_kept);
+  const std::string ledger_kept = to_interval(streams.ledger_kept);
+  for (bool started = false;;) {
+    auto rotated =
+        co_await statements_.run(rotate_sql, {ids_kept, ledger_kept}, loop_.after(rotate_timeout));
+    if (!rotated) {
+      log_warning("ingest",
+                  "the ledger's partitions could not be looked after",
+                  {{"reason", rotated.error().detail()}});
+    } else if (!started) {
+      started = true;
+      for (const auto& [name, rule] : rules_)
+        rule->start();
+    }
+    if (co_await loop_.sleep(rotated ? rotate_every : rotate_pause) != Wake::ready) co_return;
+  }
+}
+
+Async<> IngestService::close() {
+  auto closed = std::make_shared<Event>(parts_.main);
+  auto closer = std::make_shared<std::unique_ptr<Scope>>();
+  loop_.submit([this, closed, closer] {
+    *closer = std::make_unique<Scope>(loop_);
+    (*closer)->spawn([](IngestService& self, std::shared_ptr<Event> done) -> Async<> {
+      co_await self.scope_.close();
+      for (const auto& [name, rule] : self.rules_)
+        co_await rule->close();
+      co_await self.statements_.close();
+      self.parts_.main.submit([done] { done->set(); });
+    }(*this, closed));
+  });
+  (void)co_await closed->wait();
+  parts_.thread.stop();
+  closer->reset();
+}
+
+template <class T>
+Async<Result<T>> IngestService::ask(std::function<Async<Result<T>>()> work) {
+  struct Shared {
+    explicit Shared(Loop& home) : done(home) {}
+    Event done;
+    std::optional<Result<T>> answer;
+  };
+  auto shared = std::make_shared<Shared>(parts_.main);
+  loop_.submit([this, shared, work = std::move(work)]() mutable {
+    scope_.spawn([](IngestService& self,
+                    std::shared_ptr<Shared> with,
+                    std::function<Async<Result<T>>()> what) -> Async<> {
+      auto answer = std::make_shared<Result<T>>(co_await what());
+      self.parts_.main.submit([with, answer] {
+        with->answer.emplace(std::move(*answer));
+        with->done.set();
+      });
+    }(*this, shared, std::move(work)));
+  });
+  MERIDIAN_CO_CHECK(to_result(co_await shared->done.wait(), "the ingest rules"));
+  co_return std::move(*shared->answer);
+}
+
+Async<Result<IngestRule*>> IngestService::find(const std::string& rule) {
+  const auto found = rules_.find(rule);
+  if (found == rules_.end()) {
+    co_return fail(Errc::not_found, "there is no ingest rule " + quote(rule));
+  }
+  co_return found->second.get();
+}
+
+Async<Result<std::vector<IngestRule::Status>>> IngestService::status() {
+  using Answer = std::vector<IngestRule::Status>;
+  co_return co_await ask<Answer>([this]() -> Async<Result<Answer>> {
+    Answer all;
+    for (const auto& [name, rule] : rules_)
+      all.push_back(rule->status());
+    co_return all;
+  });
+}
+
+Async<Result<void>> IngestService::pause(std::string rule, std::string why, Deadline deadline) {
+  co_return co_await ask<void>([this, rule, why, deadline]() -> Async<Result<void>> {
+    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    co_return co_await found->pause(why, deadline);
+  });
+}
+
+Async<Result<void>> IngestService::resume(std::string rule, bool accept, Deadline deadline) {
+  co_return co_await ask<void>([this, rule, accept, deadline]() -> Async<Result<void>> {
+    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    co_return co_await found->resume(accept, deadline);
+  });
+}
+
+}  // namespace meridian

@@ -1,0 +1,65 @@
+#pragma once
+// The outbox of one node on a thread of its own: the lease, the feed of the outbox's table, the
+// connections to the database and to NATS. While another node has the lease it only waits for it.
+//
+// start(), status() and close() on the main loop.
+
+#include "app/config/config.h"
+#include "app/postgres_server.h"
+#include "base/metrics.h"
+#include "gate/trail/trail_writer.h"
+#include "pool/nats/connector.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/loop_thread.h"
+#include "streams/outbox.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace meridian {
+
+struct OutboxServiceParts {
+  std::function<PostgresOptions()> admin_session;  // Any thread.
+  nats::ConnectorOptions nats;
+  BlockingPool& blocking;
+  trail::TrailWriter& trail;  // Of the outbox's loop.
+  Metrics& metrics;
+  std::string node;  // Whose name the lease shows.
+  config::OutboxConfig config;
+  std::vector<std::string> subjects;
+};
+
+class OutboxService {
+ public:
+  // `thread` was not started yet, and outlives the service.
+  OutboxService(LoopThread& thread, OutboxServiceParts parts);
+  ~OutboxService();
+
+  void start();
+
+  struct Status {
+    bool owner = false;
+    std::string owner_name;  // Who has the lease, where that is another.
+    Outbox::Status outbox;
+    bool feed = false;  // Rows are numbered in the very order of their commits.
+    std::string lease_problem;
+  };
+  Async<Result<Status>> status();
+
+  // Of a new configuration. Before the database is told of it.
+  void set_subjects(std::vector<std::string> subjects);
+
+  Async<> close(Loop& home);
+
+ private:
+  class Worker;
+
+  LoopThread& thread_;
+  OutboxServiceParts parts_;
+  std::unique_ptr<Worker> worker_;
+  bool started_ = false;
+};
+
+}  // namespace meridian

@@ -1,0 +1,858 @@
+#include "streams/ingest.h"
+
+#include "base/escape.h"
+#include "base/hash.h"
+#include "base/number.h"
+#include "runtime/log.h"
+#include "streams/ledger.h"
+#include "wire/nats/subject.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+constexpr Duration setup_timeout = std::chrono::seconds(30);
+constexpr Duration pull_timeout = std::chrono::seconds(30);
+constexpr Duration looked_after_every = std::chrono::seconds(1);
+constexpr Duration idle_floor_every = std::chrono::seconds(10);
+constexpr Duration restart_pause_min = std::chrono::milliseconds(50);
+constexpr Duration restart_pause_max = std::chrono::seconds(5);
+constexpr Duration failing_pause_min = std::chrono::seconds(1);
+constexpr Duration failing_pause_max = std::chrono::minutes(1);
+constexpr Duration again_pause = std::chrono::milliseconds(5);
+constexpr Duration trail_pause = std::chrono::milliseconds(100);
+constexpr int attempts_max = 12;
+
+// Messages that are done beyond one that is not.
+constexpr std::size_t ahead_max = 100'000;
+
+constexpr std::string_view load_sql =
+    "WITH made AS (INSERT INTO meridian.ingest_rules (name) VALUES ($1) ON CONFLICT DO NOTHING"
+    " RETURNING *) SELECT id, stream, stream_created, incarnation, floor, floor_time, paused,"
+    " paused_why FROM (SELECT * FROM made UNION ALL SELECT * FROM meridian.ingest_rules WHERE name "
+    "="
+    " $1) AS r LIMIT 1";
+constexpr std::string_view floor_sql =
+    "SELECT floor, floor_time FROM (SELECT floor, floor_time FROM meridian.ingest_batches WHERE "
+    "rule"
+    " = $1::integer AND incarnation = $2::bigint AND kind = 0 ORDER BY last_sequence DESC LIMIT"
+    " 1000) AS b ORDER BY floor DESC LIMIT 1";
+constexpr std::string_view ledger_sql =
+    "SELECT encode(entries, 'hex') FROM meridian.ingest_batches WHERE rule = $1::integer AND"
+    " incarnation = $2::bigint AND kind = 0 AND last_sequence > $3::bigint";
+constexpr std::string_view adopt_sql =
+    "WITH f AS (SELECT meridian.fence($2, $3::bigint)) UPDATE meridian.ingest_rules SET stream = "
+    "$4,"
+    " stream_created = $5 FROM f WHERE id = $1::integer";
+constexpr std::string_view keep_floor_sql =
+    "WITH f AS (SELECT meridian.fence($2, $3::bigint)) UPDATE meridian.ingest_rules SET floor ="
+    " $4::bigint, floor_time = $5::bigint FROM f WHERE id = $1::integer";
+constexpr std::string_view pause_sql =
+    "INSERT INTO meridian.ingest_rules (name, paused, paused_why) VALUES ($1, true, $2)"
+    " ON CONFLICT (name) DO UPDATE SET paused = true, paused_why = excluded.paused_why";
+constexpr std::string_view resume_sql =
+    "UPDATE meridian.ingest_rules SET paused = false, paused_why = '' WHERE name = $1";
+constexpr std::string_view accept_sql =
+    "UPDATE meridian.ingest_rules SET paused = false, paused_why = '', stream = '', stream_created "
+    "="
+    " '', incarnation = incarnation + 1, floor = 0, floor_time = 0 WHERE name = $1";
+constexpr std::string_view paused_sql = "SELECT paused FROM meridian.ingest_rules WHERE name = $1";
+constexpr std::string_view dead_sql =
+    "SELECT count(*) FROM (SELECT FROM meridian.dead_letters WHERE rule = $1::integer AND state ="
+    " 'dead' LIMIT $2::bigint) AS d";
+
+std::string unhex(std::string_view digits) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+    bytes += static_cast<char>(parse_number<std::uint8_t>(digits.substr(i, 2), 16).value_or(0));
+  return bytes;
+}
+
+// "2026-11-21T08:15:30.123456789Z"; zero where it is none.
+std::int64_t to_nanoseconds(std::string_view text) {
+  const std::size_t dot = text.find('.');
+  if (text.empty()) return 0;
+  WallTime seconds;
+  const std::string whole = std::string(text.substr(0, std::min(dot, text.size() - 1))) + "Z";
+  if (!parse_rfc3339(whole, seconds)) return 0;
+  std::int64_t fraction = 0;
+  std::int64_t unit = 100'000'000;
+  if (dot != std::string_view::npos) {
+    for (const char c : text.substr(dot + 1)) {
+      if (c < '0' || c > '9') break;
+      fraction += (c - '0') * unit;
+      unit /= 10;
+    }
+  }
+  return std::chrono::duration_cast<Duration>(seconds.time_since_epoch()).count() + fraction;
+}
+
+bool is_restart(Errc code) noexcept {
+  return code == Errc::unavailable || code == Errc::timeout || code == Errc::cancelled ||
+         code == Errc::exhausted || code == Errc::outcome_unknown || code == Errc::conflict;
+}
+
+}  // namespace
+
+std::string_view to_string(IngestRule::State state) noexcept {
+  switch (state) {
+    case IngestRule::State::waiting:
+      return "waiting";
+    case IngestRule::State::starting:
+      return "starting";
+    case IngestRule::State::running:
+      return "running";
+    case IngestRule::State::paused:
+      return "paused";
+    case IngestRule::State::failing:
+      return "failing";
+    case IngestRule::State::blocked:
+      return "blocked";
+    case IngestRule::State::unreachable:
+      return "unreachable";
+  }
+  return "unknown";
+}
+
+struct IngestRule::Counters {
+  Counters(Metrics& metrics, const std::string& rule)
+      : rows(messages(metrics, rule, "row")),
+        duplicates(messages(metrics, rule, "duplicate")),
+        dead(messages(metrics, rule, "dead")),
+        batches(metrics.counter(
+            "meridian_ingest_batches_total", "Batches that were committed.", {{"rule", rule}})),
+        retries(metrics.counter("meridian_ingest_retries_total",
+                                "Batches that were tried again after a conflict.",
+                                {{"rule", rule}})),
+        restarts(metrics.counter("meridian_ingest_restarts_total",
+                                 "How often a rule began anew from what the ledger has.",
+                                 {{"rule", rule}})),
+        alarms(metrics.counter("meridian_ingest_alarms_total",
+                               "Gaps, sequences that were used again, commits that were lost.",
+                               {{"rule", rule}})),
+        running(metrics.gauge(
+            "meridian_ingest_running", "1 while this node works on the rule.", {{"rule", rule}})),
+        pending(metrics.gauge("meridian_ingest_pending",
+                              "Messages that the stream has still to deliver.",
+                              {{"rule", rule}})),
+        under_way(metrics.gauge("meridian_ingest_under_way",
+                                "Messages that were delivered and are not committed.",
+                                {{"rule", rule}})),
+        commit(metrics.histogram("meridian_ingest_commit_seconds",
+                                 "From a batch's first statement to its commit.",
+                                 {{"rule", rule}})),
+        age(metrics.histogram("meridian_ingest_age_seconds",
+                              "From a message's arrival in the stream to its commit.",
+                              {{"rule", rule}})) {}
+
+  static Counter& messages(Metrics& metrics, const std::string& rule, std::string outcome) {
+    return metrics.counter("meridian_ingest_messages_total",
+                           "Messages that are done, by what became of them.",
+                           {{"rule", rule}, {"outcome", std::move(outcome)}});
+  }
+
+  Counter& rows;
+  Counter& duplicates;
+  Counter& dead;
+  Counter& batches;
+  Counter& retries;
+  Counter& restarts;
+  Counter& alarms;
+  Gauge& running;
+  Gauge& pending;
+  Gauge& under_way;
+  Histogram& commit;
+  Histogram& age;
+};
+
+// What one run of the rule has, from a consumer made anew to the first thing that ends it.
+struct IngestRule::Run {
+  struct Worker {
+    explicit Worker(Loop& loop) : more(loop) {}
+    std::unique_ptr<IngestSession> session;
+    std::deque<IngestMessage> queue;
+    IngestBatch* batch = nullptr;  // Under way.
+    Event more;
+  };
+
+  Run(EpollLoop& loop, JetStream& with, const Kept& row, Progress progress_before)
+      : jetstream(with),
+        kept(row),
+        progress(std::move(progress_before)),
+        room(loop),
+        ended(loop),
+        scope(loop) {}
+
+  void end(State state, std::string why) {
+    if (!ending) ending = Ending{.state = state, .why = std::move(why)};
+    ended.set();
+  }
+  std::size_t queued() const {
+    std::size_t count = 0;
+    for (const auto& worker : workers)
+      count += worker->queue.size();
+    return count;
+  }
+
+  JetStream& jetstream;
+  const Kept& kept;
+  Progress progress;
+  std::optional<PullSubscription> pull;
+  std::vector<std::unique_ptr<Worker>> workers;
+  std::optional<json::FieldReader> key_reader;
+  std::uint64_t last_delivery = 0;
+  bool any_delivery = false;
+  std::uint64_t arrivals = 0;
+  std::uint64_t epoch = 0;
+  std::optional<Ending> ending;
+  Event room;  // In the queues.
+  Event ended;
+  Scope scope;
+};
+
+IngestRule::IngestRule(const IngestParts& parts, Rule rule)
+    : parts_(parts),
+      loop_(parts.loop),
+      rule_(std::move(rule)),
+      lease_(loop_, parts.statements, {.name = "ingest/" + rule_.name(), .owner = parts.owner}),
+      counters_(std::make_unique<Counters>(parts.metrics, rule_.name())),
+      poked_(loop_),
+      scope_(loop_) {}
+
+IngestRule::~IngestRule() = default;
+
+void IngestRule::start() {
+  lease_.start();
+  scope_.spawn(run());
+}
+
+Async<> IngestRule::close() {
+  co_await scope_.close();
+  co_await lease_.close();
+}
+
+void IngestRule::enter(State state, std::string why) {
+  if (state != state_ || why != why_) {
+    const LogLevel level = state == State::failing || state == State::blocked ? LogLevel::error
+                           : state == State::unreachable                      ? LogLevel::warning
+                                                                              : LogLevel::info;
+    log(level,
+        "ingest",
+        "a rule is " + std::string(to_string(state)),
+        {{"rule", rule_.name()}, {"reason", why}});
+  }
+  state_ = state;
+  why_ = std::move(why);
+  counters_->running.set(state == State::running ? 1 : 0);
+}
+
+void IngestRule::alarm(std::string_view kind, std::string detail) {
+  counters_->alarms.add();
+  log_error("ingest", kind, {{"rule", rule_.name()}, {"detail", detail}});
+  const std::string event = "ingest: " + std::string(kind);
+  auto recorded = parts_.trail.append(
+      {}, trail::Security{.event = event, .detail = rule_.name() + ": " + detail});
+  if (!recorded) {
+    log_error("trail", "an alarm could not be recorded", {{"reason", recorded.error().detail()}});
+  }
+}
+
+IngestRule::Status IngestRule::status() const {
+  Status status{.name = rule_.name(),
+                .state = state_,
+                .why = why_,
+                .holder = lease_.holder(),
+                .stream = stream_,
+                .epoch = lease_.epoch(),
+                .incarnation = incarnation_,
+                .floor = floor_,
+                .pending = static_cast<std::uint64_t>(counters_->pending.value()),
+                .under_way = 0,
+                .rows = counters_->rows.value(),
+                .duplicates = counters_->duplicates.value(),
+                .dead = counters_->dead.value(),
+                .batches = counters_->batches.value(),
+                .one_by_one = rule_.statement().one_by_one,
+                .gap = gap_};
+  if (running_) {
+    status.floor = running_->progress.floor();
+    status.under_way = running_->progress.under_way();
+  }
+  if (!lease_.held() && !lease_.holder().empty()) status.state = State::waiting;
+  return status;
+}
+
+Async<Result<void>> IngestRule::pause(std::string why, Deadline deadline) {
+  auto done = co_await parts_.statements.run(pause_sql, {rule_.name(), why}, deadline);
+  if (!done) co_return std::unexpected(done.error());
+  if (running_) running_->end(State::paused, std::move(why));
+  poked_.notify_all();
+  co_return Result<void>();
+}
+
+Async<Result<void>> IngestRule::resume(bool accept_stream, Deadline deadline) {
+  auto done = co_await parts_.statements.run(
+      accept_stream ? accept_sql : resume_sql, {rule_.name()}, deadline);
+  if (!done) co_return std::unexpected(done.error());
+  backoff_ = Duration::zero();
+  if (accept_stream && running_)
+    running_->end(State::starting, "the stream is taken for a new one");
+  poked_.notify_all();
+  co_return Result<void>();
+}
+
+Async<> IngestRule::run() {
+  for (;;) {
+    auto held = co_await lease_.becomes(true, Deadline::never());
+    if (!held) co_return;
+    Ending ending = co_await own();
+    if ((co_await this_fibre()).cancelled()) co_return;
+    counters_->restarts.add();
+    enter(ending.state, std::move(ending.why));
+    const bool patient = state_ == State::failing || state_ == State::blocked;
+    const Duration pause_min = patient ? failing_pause_min : restart_pause_min;
+    const Duration pause_max = patient ? failing_pause_max : restart_pause_max;
+    backoff_ = std::clamp(backoff_ * 2, pause_min, pause_max);
+    const Duration pause = state_ == State::paused ? looked_after_every : backoff_;
+    if (co_await poked_.wait(loop_.after(pause)) == Wake::cancelled) co_return;
+    // The next run has another epoch, so that nothing of this one can be committed any more.
+    if (state_ != State::paused) lease_.lose();
+  }
+}
+
+Async<Result<IngestRule::Kept>> IngestRule::load(Deadline deadline) {
+  MERIDIAN_CO_TRY(const Rows rows,
+                  co_await parts_.statements.run(load_sql, {rule_.name()}, deadline));
+  if (rows.empty()) co_return fail(Errc::conflict, "the rule was just made by another node");
+  const auto number = [&](std::size_t column) {
+    return parse_number<std::int64_t>(rows.text(0, column)).value_or(0);
+  };
+  co_return Kept{.id = static_cast<std::int32_t>(number(0)),
+                 .stream = std::string(rows.text(0, 1)),
+                 .created = std::string(rows.text(0, 2)),
+                 .incarnation = number(3),
+                 .floor = {.sequence = static_cast<std::uint64_t>(number(4)), .time = number(5)},
+                 .paused = rows.flag(0, 6),
+                 .paused_why = std::string(rows.text(0, 7))};
+}
+
+Async<Result<IngestRule::Position>> IngestRule::load_position(const Kept& kept, Deadline deadline) {
+  const std::string id = std::to_string(kept.id);
+  const std::string incarnation = std::to_string(kept.incarnation);
+  StreamPlace floor = kept.floor;
+  MERIDIAN_CO_TRY(const Rows floors,
+                  co_await parts_.statements.run(floor_sql, {id, incarnation}, deadline));
+  if (!floors.empty()) {
+    const auto sequence = parse_number<std::uint64_t>(floors.text(0, 0)).value_or(0);
+    const auto time = parse_number<std::int64_t>(floors.text(0, 1)).value_or(0);
+    if (sequence > floor.sequence) floor.sequence = sequence;
+    floor.time = std::max(floor.time, time);
+  }
+  Position position{.progress = Progress(floor), .newest = floor};
+  const std::string from = std::to_string(floor.sequence);
+  MERIDIAN_CO_TRY(const Rows batches,
+                  co_await parts_.statements.run(ledger_sql, {id, incarnation, from}, deadline));
+  for (std::size_t row = 0; row < batches.count(); ++row) {
+    MERIDIAN_CO_TRY(const auto places, decode_places(unhex(batches.text(row, 0))));
+    for (const StreamPlace& place : places) {
+      position.progress.restore(place);
+      if (place.sequence > position.newest.sequence) position.newest = place;
+    }
+  }
+  co_return position;
+}
+
+Async<Result<StreamInfo>> IngestRule::find_stream(JetStream& jetstream, Deadline deadline) {
+  const RuleSettings& settings = rule_.settings();
+  std::string name = settings.stream;
+  if (name.empty()) {
+    MERIDIAN_CO_TRY(const auto names, co_await jetstream.streams_of(settings.subject, deadline));
+    if (names.size() > 1) {
+      co_return fail(Errc::invalid,
+                     "several streams take " + settings.subject + ": name one under stream");
+    }
+    name = names.empty() ? "ingest_" + settings.name : names.front();
+  }
+  auto found = co_await jetstream.stream_info(name, deadline);
+  if (!found && found.error().code() == Errc::not_found) {
+    found = co_await jetstream.create_stream(
+        {.name = name, .subjects = {settings.subject}, .max_age = settings.retention}, deadline);
+    if (found) {
+      log_info("ingest", "made a stream", {{"rule", settings.name}, {"stream", name}});
+    }
+  }
+  if (!found) co_return found;
+  if (found->config.retention != "limits") {
+    co_return fail(Errc::invalid,
+                   "stream " + name + " has " + found->config.retention +
+                       " retention, which forgets what is acknowledged; ingest needs limits");
+  }
+  const bool taken = std::ranges::any_of(found->config.subjects, [&](const std::string& pattern) {
+    return nats::is_subset(settings.subject, pattern);
+  });
+  if (!taken) {
+    co_return fail(Errc::invalid, "stream " + name + " does not take " + settings.subject);
+  }
+  co_return found;
+}
+
+Async<Result<ConsumerConfig>> IngestRule::check_position(JetStream& jetstream,
+                                                         const StreamInfo& stream,
+                                                         Kept& kept,
+                                                         const Position& position,
+                                                         Deadline deadline) {
+  const RuleSettings& settings = rule_.settings();
+  const StreamPlace floor = position.progress.floor();
+  const std::string name = stream.config.name;
+  const std::string take_it = "; `meridian ingest resume " + settings.name +
+                              " --accept-stream` takes what it has now for new, from its beginning";
+  const std::string id = std::to_string(kept.id);
+  const std::string epoch = std::to_string(lease_.epoch());
+  if (kept.created.empty()) {
+    MERIDIAN_CO_TRY(const Rows adopted,
+                    co_await parts_.statements.run(
+                        adopt_sql, {id, lease_.name(), epoch, name, stream.created}, deadline));
+    kept.stream = name;
+    kept.created = stream.created;
+  } else if (kept.stream != name || kept.created != stream.created) {
+    co_return fail(
+        Errc::conflict,
+        kept.stream != name
+            ? "the rule has read stream " + kept.stream + " before, and not " + name + take_it
+            : "stream " + name + " was deleted and made again" + take_it);
+  }
+  if (position.newest.sequence > stream.last_sequence) {
+    co_return fail(Errc::conflict,
+                   "stream " + name + " ends at " + std::to_string(stream.last_sequence) +
+                       ", and " + std::to_string(position.newest.sequence) +
+                       " was done already: it has lost its end" + take_it);
+  }
+  ConsumerConfig consumer{.durable = "meridian_" + settings.name,
+                          .description = "Meridian's ingest rule " + settings.name,
+                          .filter_subject = settings.subject,
+                          .start_sequence = floor.sequence + 1,
+                          .ack_wait = settings.ack_wait};
+  if (position.newest.sequence > 0) {
+    const auto last = co_await jetstream.message(name, position.newest.sequence, deadline);
+    if (!last && last.error().code() != Errc::not_found) co_return std::unexpected(last.error());
+    const std::int64_t time = last ? to_nanoseconds(last->time) : 0;
+    if (last && time != 0 && position.newest.time != 0 && time != position.newest.time) {
+      alarm("sequence re-use",
+            "message " + std::to_string(position.newest.sequence) + " of " + name +
+                " is not the one that was done; what came after " + to_timestamp(floor.time) +
+                " is taken as new");
+      consumer.start_sequence = 0;
+      consumer.start_time =
+          WallTime(std::chrono::floor<std::chrono::microseconds>(Duration(floor.time)));
+    }
+  }
+  if (floor.sequence > 0 && stream.first_sequence > floor.sequence + 1) {
+    const std::string gap =
+        std::to_string(floor.sequence + 1) + " to " + std::to_string(stream.first_sequence - 1);
+    if (gap != gap_) alarm("retention gap", "the stream no longer has " + gap);
+    gap_ = gap;
+  }
+  co_return consumer;
+}
+
+Async<Result<void>> IngestRule::make_consumer(JetStream& jetstream,
+                                              ConsumerConfig config,
+                                              const Position& position,
+                                              Deadline deadline) {
+  const auto present = co_await jetstream.consumer_info(stream_, config.durable, deadline);
+  if (!present && present.error().code() != Errc::not_found) {
+    co_return std::unexpected(present.error());
+  }
+  if (present) {
+    if (parts_.ack_before_commit) co_return Result<void>();
+    if (present->ack_floor > position.newest.sequence) {
+      alarm("the database lost commits",
+            "up to " + std::to_string(present->ack_floor) + " was acknowledged, and " +
+                std::to_string(position.newest.sequence) + " is done; the rest is taken again");
+    }
+    auto deleted = co_await jetstream.delete_consumer(stream_, config.durable, deadline);
+    if (!deleted && deleted.error().code() != Errc::not_found) co_return deleted;
+  }
+  auto made = co_await jetstream.create_consumer(stream_, std::move(config), deadline);
+  if (!made) co_return std::unexpected(made.error());
+  co_return Result<void>();
+}
+
+Async<IngestRule::Ending> IngestRule::own() {
+  const Deadline deadline = loop_.after(setup_timeout);
+  const auto unreachable = [](const Error& error) {
+    return Ending{.state = State::unreachable, .why = error.detail()};
+  };
+  auto kept = co_await load(deadline);
+  if (!kept) co_return unreachable(kept.error());
+  if (kept->paused) co_return Ending{.state = State::paused, .why = kept->paused_why};
+  if (state_ == State::paused || state_ == State::waiting) enter(State::starting, {});
+  auto jetstream =
+      co_await JetStream::connect(loop_, parts_.nats, "meridian ingest " + rule_.name(), deadline);
+  if (!jetstream) co_return unreachable(jetstream.error());
+
+  const auto with_it = [&](JetStream& js) -> Async<Ending> {
+    auto stream = co_await find_stream(js, deadline);
+    if (!stream) {
+      co_return Ending{
+          .state = stream.error().code() == Errc::invalid ? State::blocked : State::unreachable,
+          .why = stream.error().detail()};
+    }
+    stream_ = stream->config.name;
+    incarnation_ = kept->incarnation;
+    auto position = co_await load_position(*kept, deadline);
+    if (!position) co_return unreachable(position.error());
+    floor_ = position->progress.floor();
+    auto consumer = co_await check_position(js, *stream, *kept, *position, deadline);
+    if (!consumer) {
+      const bool decide = consumer.error().code() == Errc::conflict;
+      if (decide && state_ != State::blocked)
+        alarm("the stream is not what it was", consumer.error().detail());
+      co_return Ending{.state = decide ? State::blocked : State::unreachable,
+                       .why = consumer.error().detail()};
+    }
+    const RuleSettings& settings = rule_.settings();
+    consumer->ack_pending_max =
+        static_cast<std::int64_t>(8 * settings.workers * settings.batch_messages_max);
+    auto made = co_await make_consumer(js, *consumer, *position, deadline);
+    if (!made) co_return unreachable(made.error());
+    co_return co_await work(js, *kept, *std::move(position), !parts_.ack_before_commit);
+  };
+  Ending ending = co_await with_it(**jetstream);
+  const Shield shield(co_await this_fibre());
+  co_await (*jetstream)->close();
+  co_return ending;
+}
+
+Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
+                                           const Kept& kept,
+                                           Position position,
+                                           bool from_the_beginning) {
+  const RuleSettings& settings = rule_.settings();
+  Run run(loop_, jetstream, kept, std::move(position.progress));
+  run.epoch = lease_.epoch();
+  run.any_delivery = from_the_beginning;
+  if (rule_.key() && rule_.key()->source == FieldSource::payload_field) {
+    run.key_reader = *json::FieldReader::make({rule_.key()->path});
+  }
+  std::optional<Ending> failed;
+  for (std::size_t i = 0; i < settings.workers && !failed; ++i) {
+    run.workers.push_back(std::make_unique<Run::Worker>(loop_));
+    auto options = parts_.session_options(settings.role);
+    auto session = options ? co_await IngestSession::open(loop_,
+                                                          *std::move(options),
+                                                          rule_,
+                                                          kept.id,
+                                                          parts_.secret(),
+                                                          loop_.after(setup_timeout))
+                           : std::unexpected(options.error());
+    if (session) {
+      run.workers.back()->session = *std::move(session);
+    } else {
+      failed =
+          Ending{.state = is_restart(session.error().code()) ? State::unreachable : State::failing,
+                 .why = session.error().detail()};
+    }
+  }
+  if (!failed) {
+    run.pull.emplace(loop_,
+                     jetstream,
+                     PullOptions{.stream = stream_,
+                                 .consumer = "meridian_" + settings.name,
+                                 .messages_max = 2 * settings.workers * settings.batch_messages_max,
+                                 .bytes_max = 2 * settings.workers * settings.batch_bytes_max});
+    enter(State::running, {});
+    running_ = &run;
+    run.scope.spawn(dispatch(run));
+    for (std::size_t i = 0; i < run.workers.size(); ++i)
+      run.scope.spawn(serve(run, i));
+    run.scope.spawn(keep_up(run));
+    run.scope.spawn(watch_lease(run));
+    (void)co_await run.ended.wait();
+    running_ = nullptr;
+    floor_ = run.progress.floor();
+  }
+  const Shield shield(co_await this_fibre());
+  co_await run.scope.close();
+  run.pull.reset();
+  for (const auto& worker : run.workers) {
+    if (worker->session) co_await worker->session->close();
+  }
+  counters_->under_way.set(0);
+  if (failed) co_return *std::move(failed);
+  co_return run.ending.value_or(Ending{.state = State::starting, .why = {}});
+}
+
+Async<> IngestRule::dispatch(Run& run) {
+  const RuleSettings& settings = rule_.settings();
+  const std::size_t queue_max = 2 * settings.batch_messages_max;
+  std::size_t next = 0;
+  while (!run.ending) {
+    const auto full = [&] {
+      const bool one_full =
+          std::ranges::all_of(
+              run.workers, [&](const auto& worker) { return worker->queue.size() >= queue_max; }) ||
+          (rule_.key() && run.queued() >= queue_max * run.workers.size());
+      return one_full || run.progress.ahead() >= ahead_max;
+    };
+    while (full()) {
+      if (co_await run.room.wait() != Wake::ready) co_return;
+    }
+    auto deliveries =
+        co_await run.pull->take(settings.batch_messages_max, loop_.after(pull_timeout));
+    if (!deliveries) {
+      if (deliveries.error().code() == Errc::timeout) continue;
+      if (deliveries.error().code() == Errc::cancelled) co_return;
+      co_return run.end(State::unreachable, deliveries.error().detail());
+    }
+    // Without a key whoever has least to do gets all of it.
+    if (!rule_.key()) {
+      for (std::size_t i = 0; i < run.workers.size(); ++i) {
+        const auto& worker = *run.workers[i];
+        const auto& best = *run.workers[next];
+        const auto load = [](const Run::Worker& of) {
+          return of.queue.size() + (of.batch ? of.batch->count() : 0);
+        };
+        if (load(worker) < load(best)) next = i;
+      }
+    }
+    for (Delivery& delivery : *deliveries) {
+      // What the server counted as delivered and what came must be the same, or a message that is
+      // missing would be taken for one that never was.
+      if (run.any_delivery && delivery.delivery != run.last_delivery + 1) {
+        co_return run.end(State::starting,
+                          "delivery " + std::to_string(run.last_delivery + 1) +
+                              " did not arrive, or somebody else reads with the rule's consumer");
+      }
+      run.any_delivery = true;
+      run.last_delivery = delivery.delivery;
+      counters_->pending.set(static_cast<std::int64_t>(delivery.pending));
+      ++run.arrivals;
+      if (parts_.ack_before_commit) run.jetstream.send(delivery.reply(), "+ACK");
+      IngestMessage message(std::move(delivery));
+      switch (run.progress.arrive(message.place)) {
+        case Progress::Arrival::under_way:
+          continue;
+        case Progress::Arrival::done:
+          run.jetstream.send(message.delivery.reply(), "+ACK");
+          counters_->duplicates.add();
+          continue;
+        case Progress::Arrival::reused:
+          alarm("sequence re-use",
+                "message " + std::to_string(message.place.sequence) + " of " + stream_ +
+                    " is not the one that was done under this number; it is taken as new");
+          break;
+        case Progress::Arrival::fresh:
+          break;
+      }
+      std::size_t to = next;
+      if (rule_.key()) {
+        std::string_view key;
+        const MessageField& field = *rule_.key();
+        if (run.key_reader) {
+          auto fields = run.key_reader->read(message.delivery.payload());
+          if (fields) key = (**fields)[0].text;
+        } else if (field.source == FieldSource::message_token) {
+          std::string_view rest = message.delivery.subject();
+          for (std::size_t i = 0; i <= field.token; ++i)
+            key = rest.empty() ? std::string_view() : nats::take_token(rest);
+        } else if (field.source == FieldSource::header) {
+          key = find_header(message.delivery.headers(), field.path).value_or("");
+        } else {
+          key = message.delivery.subject();
+        }
+        to = hash_bytes(key) % run.workers.size();
+      }
+      run.workers[to]->queue.push_back(std::move(message));
+      run.workers[to]->more.notify_all();
+    }
+    counters_->under_way.set(static_cast<std::int64_t>(run.progress.under_way()));
+  }
+}
+
+Async<> IngestRule::serve(Run& run, std::size_t index) {
+  Run::Worker& worker = *run.workers[index];
+  const RuleSettings& settings = rule_.settings();
+  while (!run.ending) {
+    while (worker.queue.empty()) {
+      if (co_await worker.more.wait() != Wake::ready) co_return;
+    }
+    std::vector<IngestMessage> messages;
+    std::size_t size = 0;
+    while (!worker.queue.empty() && messages.size() < settings.batch_messages_max &&
+           (messages.empty() ||
+            size + worker.queue.front().delivery.size() <= settings.batch_bytes_max)) {
+      size += worker.queue.front().delivery.size();
+      messages.push_back(std::move(worker.queue.front()));
+      worker.queue.pop_front();
+    }
+    run.room.notify_all();
+    IngestBatch batch(std::move(messages));
+    worker.batch = &batch;
+    const Time from = loop_.now();
+    BatchResult result;
+    Claim claim{.lease = lease_.name(),
+                .epoch = run.epoch,
+                .number = ++batch_number_,
+                .incarnation = run.kept.incarnation};
+    for (int attempt = 1;; ++attempt) {
+      claim.floor = run.progress.floor();
+      claim.now = loop_.wall_now();
+      result = co_await worker.session->commit(batch, claim);
+      if (result.next != BatchResult::Next::again) break;
+      counters_->retries.add();
+      if (attempt == attempts_max) {
+        result.next = BatchResult::Next::restart;
+        result.why = "a batch was tried " + std::to_string(attempt) + " times: " + result.why;
+        break;
+      }
+      const auto jitter = Duration(static_cast<std::int64_t>(
+          loop_.random().next() % static_cast<std::uint64_t>(again_pause.count())));
+      if (co_await loop_.sleep(again_pause * attempt + jitter) != Wake::ready) break;
+    }
+    if (result.next != BatchResult::Next::done) {
+      worker.batch = nullptr;
+      co_return run.end(
+          result.next == BatchResult::Next::pause ? State::failing : State::unreachable,
+          result.why);
+    }
+    // Committed. It is on the trail before the stream hears of it.
+    while (true) {
+      auto recorded = co_await record(batch, claim, result);
+      if (recorded) break;
+      log_error("ingest",
+                "a batch waits for the trail",
+                {{"rule", rule_.name()}, {"reason", recorded.error().detail()}});
+      if (co_await loop_.sleep(trail_pause) != Wake::ready) {
+        worker.batch = nullptr;
+        co_return;
+      }
+    }
+    const std::int64_t now =
+        std::chrono::duration_cast<Duration>(loop_.wall_now().time_since_epoch()).count();
+    for (const IngestMessage& message : batch.messages()) {
+      const bool dead = message.fate == Fate::dead;
+      if (!parts_.ack_before_commit) {
+        run.jetstream.send(message.delivery.reply(),
+                           dead ? "+TERM " + message.reason : std::string("+ACK"));
+      }
+      counters_->age.observe(Duration(now - message.place.time));
+      run.progress.finish(message.place.sequence);
+    }
+    worker.batch = nullptr;
+    counters_->commit.observe(loop_.now() - from);
+    counters_->batches.add();
+    counters_->rows.add(result.rows_count);
+    counters_->duplicates.add(result.duplicates_count);
+    counters_->dead.add(result.dead_count);
+    backoff_ = Duration::zero();
+    run.room.notify_all();
+  }
+}
+
+Async<Result<void>> IngestRule::record(const IngestBatch& batch,
+                                       const Claim& claim,
+                                       const BatchResult& result) {
+  trail::IngestBatch entry{.rule = rule_.name(),
+                           .stream = stream_,
+                           .epoch = claim.epoch,
+                           .number = claim.number,
+                           .first_sequence = UINT64_MAX,
+                           .last_sequence = 0,
+                           .rows_count = result.rows_count,
+                           .duplicates_count = result.duplicates_count,
+                           .dead_count = result.dead_count,
+                           .requests = {}};
+  std::set<std::string_view> requests;
+  auto& messages = const_cast<IngestBatch&>(batch).messages();
+  for (const IngestMessage& message : messages) {
+    entry.first_sequence = std::min(entry.first_sequence, message.place.sequence);
+    entry.last_sequence = std::max(entry.last_sequence, message.place.sequence);
+    if (!message.producer.request.empty()) requests.insert(message.producer.request);
+  }
+  // As many records as it takes to name all requests that the batch is of.
+  std::string list;
+  auto each = requests.begin();
+  do {
+    list.clear();
+    while (each != requests.end() &&
+           list.size() + each->size() + 1 <= trail::IngestBatch::requests_size_max) {
+      list += (list.empty() ? "" : " ") + std::string(*each++);
+    }
+    if (list.empty() && each != requests.end()) ++each;  // One that is no request id.
+    entry.requests = list;
+    MERIDIAN_CO_CHECK(parts_.trail.append({}, entry));
+  } while (each != requests.end());
+  co_return Result<void>();
+}
+
+Async<> IngestRule::watch_lease(Run& run) {
+  auto lost = co_await lease_.becomes(false, Deadline::never());
+  if (lost) run.end(State::waiting, "the lease was lost");
+}
+
+Async<> IngestRule::keep_up(Run& run) {
+  const RuleSettings& settings = rule_.settings();
+  Time wpi_at = loop_.now() + settings.ack_wait / 3;
+  Time floor_at = loop_.now() + idle_floor_every;
+  while (!run.ending) {
+    if (co_await loop_.sleep(looked_after_every) != Wake::ready) co_return;
+    if (loop_.now() >= wpi_at) {
+      wpi_at = loop_.now() + settings.ack_wait / 3;
+      for (const auto& worker : run.workers) {
+        for (const IngestMessage& message : worker->queue)
+          run.jetstream.send(message.delivery.reply(), "+WPI");
+        if (!worker->batch) continue;
+        for (const IngestMessage& message : worker->batch->messages())
+          run.jetstream.send(message.delivery.reply(), "+WPI");
+      }
+    }
+    auto paused =
+        co_await parts_.statements.run(paused_sql, {rule_.name()}, loop_.after(setup_timeout));
+    if (paused && !paused->empty() && paused->flag(0, 0)) {
+      co_return run.end(State::paused, "paused");
+    }
+    const std::string id = std::to_string(run.kept.id);
+    const std::string most = std::to_string(settings.dead_letters_max);
+    auto dead = co_await parts_.statements.run(dead_sql, {id, most}, loop_.after(setup_timeout));
+    if (dead && dead->text(0, 0) == most) {
+      co_return run.end(State::failing,
+                        "there are dead_letters_max=" + most +
+                            " dead letters of this rule; retry or discard some");
+    }
+    if (loop_.now() >= floor_at) {
+      floor_at = loop_.now() + idle_floor_every;
+      co_await note_idle_floor(run);
+    }
+  }
+}
+
+// Other rules' messages in the stream move the floor too, or a stream that forgets them would seem
+// to have lost some of this rule's.
+Async<> IngestRule::note_idle_floor(Run& run) {
+  if (!run.progress.idle() || run.queued() > 0) co_return;
+  const std::uint64_t arrivals = run.arrivals;
+  const Deadline deadline = loop_.after(setup_timeout);
+  auto stream = co_await run.jetstream.stream_info(stream_, deadline);
+  if (!stream || stream->last_sequence <= run.progress.floor().sequence) co_return;
+  auto last = co_await run.jetstream.message(stream_, stream->last_sequence, deadline);
+  auto consumer =
+      co_await run.jetstream.consumer_info(stream_, "meridian_" + rule_.settings().name, deadline);
+  if (!last || !consumer || consumer->pending_count > 0 || consumer->ack_pending_count > 0) {
+    co_return;
+  }
+  if (run.arrivals != arrivals || !run.progress.idle() || run.queued() > 0) co_return;
+  run.progress.advance({.sequence = stream->last_sequence, .time = to_nanoseconds(last->time)});
+  const StreamPlace floor = run.progress.floor();
+  const std::string id = std::to_string(run.kept.id);
+  const std::string epoch = std::to_string(run.epoch);
+  const std::string sequence = std::to_string(floor.sequence);
+  const std::string time = std::to_string(floor.time);
+  (void)co_await parts_.statements.run(
+      keep_floor_sql, {id, lease_.name(), epoch, sequence, time}, deadline);
+}
+
+}  // namespace meridian

@@ -1,0 +1,734 @@
+#include "streams/outbox.h"
+
+#include "runtime/log.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+#include <unordered_map>
+#include <utility>
+
+namespace meridian {
+namespace {
+
+constexpr Duration statement_timeout = std::chrono::seconds(10);
+// All rows of a long outage are numbered by one statement.
+constexpr Duration backlog_timeout = std::chrono::minutes(30);
+constexpr Duration open_timeout = std::chrono::seconds(10);
+constexpr Duration feed_timeout = std::chrono::seconds(10);
+constexpr Duration pause_min = std::chrono::milliseconds(20);
+constexpr Duration pause_max = std::chrono::seconds(1);
+constexpr Duration poll_max = std::chrono::milliseconds(250);
+constexpr Duration settle_every = std::chrono::seconds(1);
+constexpr Duration mark_every = std::chrono::milliseconds(200);
+constexpr Duration watch_every = std::chrono::seconds(1);
+constexpr Duration trim_every = std::chrono::seconds(30);
+// A row is delivered before it can be seen, by less than this unless it is not there at all.
+constexpr Duration visible_within = std::chrono::seconds(10);
+constexpr std::uint64_t rows_read_max = 2'048;
+constexpr std::size_t burst_max = 512;
+constexpr std::size_t recent_max = 64;
+constexpr std::size_t batches_read_max = 16;
+constexpr std::uint64_t any_id = std::numeric_limits<std::int64_t>::max();
+
+Duration longer(Duration pause) {
+  return std::clamp<Duration>(pause * 2, pause_min, pause_max);
+}
+
+}  // namespace
+
+std::string_view to_string(Outbox::Status::State state) noexcept {
+  switch (state) {
+    case Outbox::Status::State::idle:
+      return "idle";
+    case Outbox::Status::State::opening:
+      return "opening";
+    case Outbox::Status::State::gap:
+      return "gap";
+    case Outbox::Status::State::publishing:
+      return "publishing";
+    case Outbox::Status::State::waiting:
+      return "waiting";
+  }
+  return "unknown";
+}
+
+struct Outbox::Current {
+  Current(Loop& loop, OutboxStart start)
+      : run(start), read_next(start.next_number), changed(loop), over(loop), scope(loop) {}
+
+  void fail_with(Error why) {
+    if (!error) error = std::move(why);
+    over.set();
+  }
+
+  OutboxRun run;
+  std::uint64_t read_next;
+  std::deque<Ready> ready;
+  std::size_t ready_bytes = 0;
+  std::deque<Sent> sent;
+  std::optional<Error> error;
+  Event changed;
+  Event over;
+  Scope scope;
+};
+
+Outbox::Outbox(Loop& loop,
+               OutboxStore& store,
+               OutboxSink& sink,
+               OutboxCommits& commits,
+               Record record,
+               Metrics& metrics,
+               OutboxOptions options)
+    : loop_(loop),
+      store_(store),
+      sink_(sink),
+      commits_(commits),
+      record_(std::move(record)),
+      options_(std::move(options)),
+      ended_event_(loop),
+      numbered_event_(loop),
+      opened_event_(loop),
+      numbered_total_(metrics.counter("meridian_outbox_numbered_total",
+                                      "Rows that got their number in the order of commits.")),
+      published_total_(metrics.counter("meridian_outbox_published_total",
+                                       "Messages that the stream has acknowledged.")),
+      bytes_total_(metrics.counter("meridian_outbox_bytes_total",
+                                   "Headers and payloads of messages that were acknowledged.")),
+      dead_letters_total_(metrics.counter("meridian_outbox_dead_letters_total",
+                                          "Rows that could not become messages.")),
+      stragglers_total_(
+          metrics.counter("meridian_outbox_stragglers_total",
+                          "Rows that the feed did not bring and the table showed later.")),
+      restarts_total_(metrics.counter("meridian_outbox_restarts_total",
+                                      "Times publishing began anew by asking the stream.")),
+      emptied_total_(metrics.counter("meridian_outbox_partitions_emptied_total",
+                                     "Partitions of published rows that were emptied.")),
+      waiting_(metrics.gauge("meridian_outbox_waiting", "Numbered rows that are not published.")),
+      oldest_age_seconds_(metrics.gauge("meridian_outbox_oldest_age_seconds",
+                                        "How long the oldest of them has waited.")),
+      alarm_(metrics.gauge("meridian_outbox_alarm",
+                           "1 while more rows wait, or for longer, than is normal.")),
+      gap_(metrics.gauge("meridian_outbox_gap",
+                         "1 while messages are missing and the operator has to decide.")),
+      delay_(metrics.histogram("meridian_outbox_delay_seconds",
+                               "From a row's writing, by the database's clock, to the stream's "
+                               "acknowledgement.")) {}
+
+Outbox::~Outbox() = default;
+
+void Outbox::reopen() {
+  if (current_) current_->fail_with(Error(Errc::unavailable, "the stream is opened anew"));
+}
+
+void Outbox::end(Error why) {
+  if (!ended_) ended_ = std::move(why);
+  ended_event_.set();
+}
+
+Async<Error> Outbox::serve() {
+  ended_.reset();
+  ended_event_.reset();
+  opened_event_.reset();
+  opened_ = false;
+  beginning_done_ = 0;
+  polled_.reset();
+  poll_pause_ = pause_min;
+  horizon_.reset();
+  decided_.reset();
+  decided_at_.reset();
+  settled_.clear();
+  recent_.clear();
+  status_ = {.state = Status::State::opening,
+             .dead_letters = status_.dead_letters,
+             .oldest_age = {},
+             .problem = {}};
+
+  scope_ = std::make_unique<Scope>(loop_);
+  scope_->spawn([](Outbox& self) -> Async<> {
+    auto ended = co_await self.number();
+    if (!ended) self.end(ended.error());
+  }(*this));
+  scope_->spawn(publish());
+  scope_->spawn(keep_marks());
+  scope_->spawn(watch());
+  const Wake wake = co_await ended_event_.wait();
+  {
+    const Shield shield(co_await this_fibre());
+    co_await scope_->close();
+    co_await sink_.close();
+  }
+  scope_.reset();
+  status_.state = Status::State::idle;
+  gap_.set(0);
+  if (wake != Wake::ready) co_return Error(Errc::cancelled);
+  co_return *ended_;
+}
+
+// ---- numbering ----
+
+void Outbox::numbered(std::uint64_t count) {
+  numbered_ += count;
+  status_.numbered = numbered_;
+  numbered_total_.add(count);
+  if (count > 0) numbered_event_.notify_all();
+}
+
+Async<Result<void>> Outbox::number() {
+  // Until the stream has been asked nobody knows which numbers are free.
+  if (!opened_) {
+    MERIDIAN_CO_CHECK(to_result(co_await opened_event_.wait(), "the stream"));
+  }
+  MERIDIAN_CO_TRY(const OutboxMarks marks, co_await store_.marks(loop_.after(statement_timeout)));
+  numbered_ = marks.numbered;
+  settled_id_ = marks.settled_id;
+  status_.numbered = numbered_;
+  numbered_event_.notify_all();
+  for (;;) {
+    if (!commits_.live()) {
+      MERIDIAN_CO_CHECK(co_await number_from_table());
+      continue;
+    }
+    if (commits_.beginning() != beginning_done_) {
+      MERIDIAN_CO_TRY(const bool done, co_await number_before_feed());
+      if (!done) continue;
+    }
+    const std::uint64_t beginning = beginning_done_;
+    std::vector<IdRun> runs = commits_.take(options_.batch_rows_max);
+    if (!runs.empty()) {
+      MERIDIAN_CO_CHECK(co_await number_batch(std::move(runs)));
+      continue;
+    }
+    if (loop_.now() >= settle_at_) {
+      MERIDIAN_CO_CHECK(co_await settle());
+      if (!commits_.live() || commits_.beginning() != beginning || !commits_.empty()) continue;
+    }
+    if (co_await commits_.changed(Deadline::at(std::max(settle_at_, loop_.now() + pause_min))) ==
+        Wake::cancelled) {
+      co_return fail(Errc::cancelled);
+    }
+  }
+}
+
+// While there is no feed. What one look shows is numbered before what a later one shows, and what
+// it shows together in an order that cause and effect allow.
+Async<Result<void>> Outbox::number_from_table() {
+  auto seen = co_await store_.snapshot(loop_.after(statement_timeout));
+  if (!seen) {
+    if (seen.error().code() == Errc::cancelled) co_return std::unexpected(seen.error());
+    status_.problem = "the database: " + seen.error().detail();
+    if (co_await loop_.sleep(pause_max / 4) != Wake::ready) co_return fail(Errc::cancelled);
+    co_return Result<void>();
+  }
+  // An answer that is lost leaves open what has a number: everything begins anew.
+  MERIDIAN_CO_TRY(
+      const std::uint64_t added,
+      co_await store_.number_backlog(seen->text, {}, any_id, loop_.after(backlog_timeout)));
+  polled_ = seen->snapshot;
+  numbered(added);
+  if (horizon_ && seen->oldest >= horizon_->next_transaction) {
+    auto marked = co_await store_.mark_settled(horizon_->id, loop_.after(statement_timeout));
+    if (marked) {
+      settled_id_ = horizon_->id;
+      settled_.push_back({.id = horizon_->id, .numbered = numbered_});
+    }
+    horizon_.reset();
+  }
+  if (!horizon_ && loop_.now() >= settle_at_) {
+    settle_at_ = loop_.now() + settle_every;
+    auto horizon = co_await store_.horizon(loop_.after(statement_timeout));
+    if (horizon && horizon->id > settled_id_) horizon_ = *horizon;
+  }
+  if (commits_.live()) co_return Result<void>();
+  poll_pause_ = added > 0 ? pause_min : std::min<Duration>(poll_pause_ * 2, poll_max);
+  if (co_await commits_.changed(loop_.after(poll_pause_)) == Wake::cancelled) {
+    co_return fail(Errc::cancelled);
+  }
+  co_return Result<void>();
+}
+
+// The feed tells of every commit from a place on; what was committed before that is in the table.
+// A transaction that both know of is the feed's. False: the feed began anew meanwhile.
+Async<Result<bool>> Outbox::number_before_feed() {
+  const std::uint64_t beginning = commits_.beginning();
+  MERIDIAN_CO_TRY(const OutboxSnapshot seen,
+                  co_await store_.snapshot(loop_.after(statement_timeout)));
+  MERIDIAN_CO_TRY(const Position covered,
+                  co_await store_.covering_position(loop_.after(statement_timeout)));
+  const Deadline deadline = loop_.after(feed_timeout);
+  while (commits_.position() < covered) {
+    if (!commits_.live() || commits_.beginning() != beginning) co_return false;
+    const Wake wake = co_await commits_.changed(deadline);
+    if (wake == Wake::cancelled) co_return fail(Errc::cancelled);
+    if (wake == Wake::timeout) {
+      co_return fail(Errc::timeout, "the feed did not come to a position that was committed");
+    }
+  }
+  if (polled_) commits_.forget_seen(*polled_);
+  MERIDIAN_CO_TRY(const std::uint64_t added,
+                  co_await store_.number_backlog(
+                      seen.text, commits_.waiting(), any_id, loop_.after(backlog_timeout)));
+  numbered(added);
+  if (!commits_.live() || commits_.beginning() != beginning) {
+    // What is told of now begins after this snapshot, or is in it: as after a look at the table.
+    polled_ = seen.snapshot;
+    co_return false;
+  }
+  polled_.reset();
+  decided_.reset();
+  decided_at_.reset();
+  beginning_done_ = beginning;
+  if (added > 0) {
+    log_info("outbox", "numbered what was committed before the feed", {{"rows", added}});
+  }
+  co_return true;
+}
+
+Async<Result<void>> Outbox::number_batch(std::vector<IdRun> runs) {
+  OutboxBatch batch{.first = numbered_ + 1, .runs = std::move(runs)};
+  for (const IdRun& run : batch.runs)
+    batch.count += run.count;
+  Duration pause = pause_min;
+  for (;;) {
+    auto done = co_await store_.number(batch, loop_.after(statement_timeout));
+    if (done) break;
+    const Errc code = done.error().code();
+    // The same call again is harmless, whatever became of this one.
+    const bool again = code == Errc::unavailable || code == Errc::timeout ||
+                       code == Errc::conflict || code == Errc::exhausted;
+    if (!again) co_return done;
+    status_.problem = "numbering: " + done.error().detail();
+    if (co_await loop_.sleep(pause) != Wake::ready) co_return fail(Errc::cancelled);
+    pause = longer(pause);
+  }
+  if (recent_.size() >= recent_max) recent_.pop_front();
+  const std::uint64_t count = batch.count;
+  recent_.push_back(std::move(batch));
+  numbered(count);
+  co_return Result<void>();
+}
+
+// Finds out up to which id all rows have numbers, and whether the feed has left any out.
+Async<Result<void>> Outbox::settle() {
+  settle_at_ = loop_.now() + settle_every;
+  if (!horizon_) {
+    MERIDIAN_CO_TRY(const OutboxHorizon horizon,
+                    co_await store_.horizon(loop_.after(statement_timeout)));
+    if (horizon.id > settled_id_) horizon_ = horizon;
+    co_return Result<void>();
+  }
+  if (!decided_) {
+    MERIDIAN_CO_TRY(OutboxSnapshot seen, co_await store_.snapshot(loop_.after(statement_timeout)));
+    if (seen.oldest < horizon_->next_transaction)
+      co_return Result<void>();  // Somebody still writes.
+    MERIDIAN_CO_TRY(decided_at_, co_await store_.covering_position(loop_.after(statement_timeout)));
+    decided_ = std::move(seen);
+  }
+  if (commits_.position() < *decided_at_) co_return Result<void>();
+  const std::uint64_t id = horizon_->id;
+  MERIDIAN_CO_TRY(const std::uint64_t added,
+                  co_await store_.number_backlog(
+                      decided_->text, commits_.waiting(), id, loop_.after(backlog_timeout)));
+  if (added > 0) {
+    stragglers_total_.add(added);
+    log_warning("outbox",
+                "the table has rows that the feed did not bring; they are numbered now",
+                {{"rows", added}});
+    numbered(added);
+  }
+  MERIDIAN_CO_CHECK(co_await store_.mark_settled(id, loop_.after(statement_timeout)));
+  settled_id_ = id;
+  settled_.push_back({.id = id, .numbered = numbered_});
+  horizon_.reset();
+  decided_.reset();
+  decided_at_.reset();
+  co_return Result<void>();
+}
+
+// ---- publishing ----
+
+Async<> Outbox::publish() {
+  Duration pause = Duration::zero();
+  std::string complained;
+  for (;;) {
+    const std::uint64_t before = published_total_.value();
+    auto ended = co_await publish_run();
+    co_await sink_.close();
+    if (ended.error().code() == Errc::cancelled) co_return;
+    if (ended.error().code() == Errc::denied && ended.error().detail().contains("MLEAS")) {
+      co_return end(ended.error());
+    }
+    restarts_total_.add();
+    status_.problem = ended.error().detail();
+    if (complained != status_.problem) {
+      complained = status_.problem;
+      log_warning("outbox", "nothing is published", {{"reason", status_.problem}});
+    }
+    if (published_total_.value() != before) {
+      complained.clear();
+      pause = Duration::zero();
+    }
+    pause = longer(pause);
+    if (co_await loop_.sleep(pause) != Wake::ready) co_return;
+  }
+}
+
+Async<Result<void>> Outbox::publish_run() {
+  if (status_.state != Status::State::gap) status_.state = Status::State::opening;
+  MERIDIAN_CO_TRY(const StreamTail tail, co_await sink_.open(loop_.after(open_timeout)));
+  MERIDIAN_CO_TRY(OutboxMarks marks, co_await store_.marks(loop_.after(statement_timeout)));
+  const auto decided = decide_start(marks, tail);
+  if (const auto* const gap = std::get_if<OutboxGap>(&decided)) {
+    status_.state = Status::State::gap;
+    gap_.set(1);
+    // Numbers that the stream knows must not be given to other rows.
+    if (gap->kind == OutboxGap::Kind::stream_lost && !opened_) {
+      opened_ = true;
+      opened_event_.set();
+    }
+    MERIDIAN_CO_CHECK(co_await store_.state_condition(gap->text, loop_.after(statement_timeout)));
+    co_return fail(Errc::conflict, gap->text);
+  }
+  if (marks.resume != OutboxResume::none) {
+    const auto adopted = adopted_marks(marks, tail);
+    MERIDIAN_CO_CHECK(co_await store_.adopt(*adopted, loop_.after(statement_timeout)));
+    log_warning("outbox",
+                "the operator has decided about a gap",
+                {{"how", marks.resume == OutboxResume::skip ? "skip" : "republish"},
+                 {"next", adopted->published + 1}});
+    marks = *adopted;
+  } else if (!marks.condition.empty()) {
+    MERIDIAN_CO_CHECK(co_await store_.state_condition({}, loop_.after(statement_timeout)));
+  }
+  gap_.set(0);
+  const OutboxStart start = std::get<OutboxStart>(decided);
+  stream_created_ = tail.created;
+  published_ = start.next_number - 1;
+  published_sequence_ = start.last_sequence;
+  status_.published = published_;
+  if (!opened_) {
+    opened_ = true;
+    opened_event_.set();
+  }
+  status_.state = Status::State::publishing;
+  status_.problem.clear();
+
+  Current current(loop_, start);
+  const auto run = [](Outbox& self, Current& mine, auto step) -> Async<> {
+    auto ended = co_await (self.*step)(mine);
+    if (!ended) mine.fail_with(ended.error());
+  };
+  current.scope.spawn(run(*this, current, &Outbox::read));
+  current.scope.spawn(run(*this, current, &Outbox::send));
+  current.scope.spawn(run(*this, current, &Outbox::take_acknowledgements));
+  current_ = &current;
+  const Wake wake = co_await current.over.wait();
+  current_ = nullptr;
+  {
+    const Shield shield(co_await this_fibre());
+    co_await current.scope.close();
+  }
+  status_.state = Status::State::waiting;
+  if (wake != Wake::ready) co_return fail(Errc::cancelled);
+  co_return std::unexpected(*current.error);
+}
+
+// The batch that has this number; one without rows when it has not been given yet.
+Async<Result<OutboxBatch>> Outbox::batch_of(std::uint64_t number) {
+  while (!recent_.empty() && recent_.front().end() <= number)
+    recent_.pop_front();
+  if (!recent_.empty() && recent_.front().first <= number) co_return recent_.front();
+  MERIDIAN_CO_TRY(
+      std::vector<OutboxBatch> batches,
+      co_await store_.batches(number, batches_read_max, loop_.after(statement_timeout)));
+  if (batches.empty()) co_return OutboxBatch{};
+  if (batches.front().first > number) {
+    co_return fail(
+        Errc::not_found,
+        fmt::format("nothing says which row has number {}: it was published and removed", number));
+  }
+  co_return std::move(batches.front());
+}
+
+Async<Result<void>> Outbox::read(Current& current) {
+  for (;;) {
+    const std::uint64_t known = numbered_;
+    MERIDIAN_CO_TRY(const OutboxBatch batch, co_await batch_of(current.read_next));
+    if (batch.count == 0) {
+      if (known != numbered_) continue;
+      // Also numbers that another gave in our name shortly before.
+      if (co_await numbered_event_.wait(loop_.after(settle_every)) == Wake::cancelled) {
+        co_return fail(Errc::cancelled);
+      }
+      continue;
+    }
+    std::uint64_t number = batch.first;
+    std::vector<IdRun> runs;
+    std::uint64_t rows_count = 0;
+    for (const IdRun& run : batch.runs) {
+      IdRun rest = run;
+      if (number < current.read_next) {
+        const std::uint64_t passed = std::min(current.read_next - number, rest.count);
+        rest.first += passed;
+        rest.count -= passed;
+        number += passed;
+      }
+      while (rest.count > 0) {
+        const std::uint64_t count = std::min(rest.count, rows_read_max - rows_count);
+        runs.push_back({.first = rest.first, .count = count});
+        rest.first += count;
+        rest.count -= count;
+        rows_count += count;
+        number += count;
+        if (rows_count < rows_read_max) continue;
+        MERIDIAN_CO_CHECK(co_await read_runs(current, number - rows_count, std::move(runs)));
+        runs.clear();
+        rows_count = 0;
+      }
+    }
+    if (rows_count > 0) {
+      MERIDIAN_CO_CHECK(co_await read_runs(current, number - rows_count, std::move(runs)));
+    }
+  }
+}
+
+// Reads rows and makes them ready in the order of their numbers.
+Async<Result<void>> Outbox::read_runs(Current& current,
+                                      std::uint64_t number,
+                                      std::vector<IdRun> runs) {
+  std::vector<std::uint64_t> wanted;
+  for (const IdRun& run : runs) {
+    for (std::uint64_t i = 0; i < run.count; ++i)
+      wanted.push_back(run.first + i);
+  }
+  std::unordered_map<std::uint64_t, OutboxRow> found;
+  const Deadline visible = loop_.after(visible_within);
+  Duration pause = std::chrono::microseconds(250);
+  for (;;) {
+    MERIDIAN_CO_TRY(std::vector<OutboxRow> rows,
+                    co_await store_.rows(runs, loop_.after(statement_timeout)));
+    for (OutboxRow& row : rows)
+      found.insert_or_assign(row.id, std::move(row));
+    const bool all = std::ranges::all_of(
+        wanted, [&](std::uint64_t id) { return found.contains(id) || id <= settled_id_; });
+    if (all || visible.passed(loop_.now())) break;
+    if (co_await loop_.sleep(pause) != Wake::ready) co_return fail(Errc::cancelled);
+    pause = std::min<Duration>(pause * 2, std::chrono::milliseconds(50));
+  }
+  for (const std::uint64_t id : wanted) {
+    Ready ready{.number = number++, .error = {}, .row = {}};
+    ready.row.id = id;
+    const auto row = found.find(id);
+    if (row == found.end()) {
+      ready.error = "the row is no longer in meridian.outbox";
+    } else {
+      ready.row = std::move(row->second);
+      if (!ready.row.payload && ready.row.payload_size > sink_.message_size_max()) {
+        ready.error = fmt::format("the payload has {} bytes, and the server takes {}",
+                                  ready.row.payload_size,
+                                  sink_.message_size_max());
+      } else if (!ready.row.payload) {
+        MERIDIAN_CO_TRY(ready.row.payload,
+                        co_await store_.payload(id, loop_.after(statement_timeout)));
+      }
+    }
+    ready.size = ready.row.payload ? ready.row.payload->size() : 0;
+    while (current.ready_bytes > options_.ready_bytes_max ||
+           current.ready.size() >= 4 * rows_read_max) {
+      if (co_await current.changed.wait() == Wake::cancelled) co_return fail(Errc::cancelled);
+    }
+    current.ready_bytes += ready.size;
+    current.ready.push_back(std::move(ready));
+    current.read_next = number;
+  }
+  current.changed.notify_all();
+  co_return Result<void>();
+}
+
+std::string Outbox::headers_of(const Ready& ready, std::uint64_t expected_sequence) const {
+  std::string block = fmt::format(
+      "NATS/1.0\r\nNats-Msg-Id: {}{}\r\nNats-Expected-Stream: {}\r\n"
+      "Nats-Expected-Last-Sequence: {}\r\n",
+      outbox_message_id,
+      ready.number,
+      options_.stream,
+      expected_sequence);
+  if (!ready.row.identity.empty()) block += "Meridian-Identity: " + ready.row.identity + "\r\n";
+  if (ready.error.empty()) {
+    block += ready.row.headers;
+  } else {
+    block += "Meridian-Dead-Letter: " + ready.error + "\r\n";
+  }
+  block += "\r\n";
+  return block;
+}
+
+Async<Result<void>> Outbox::send(Current& current) {
+  for (;;) {
+    if (current.ready.empty() || current.run.in_flight() >= options_.in_flight_max) {
+      if (co_await current.changed.wait() == Wake::cancelled) co_return fail(Errc::cancelled);
+      continue;
+    }
+    MERIDIAN_CO_CHECK(co_await send_burst(current));
+    if (co_await loop_.yield() == Wake::cancelled) co_return fail(Errc::cancelled);
+  }
+}
+
+Async<Result<void>> Outbox::send_burst(Current& current) {
+  const std::size_t room =
+      static_cast<std::size_t>(options_.in_flight_max - current.run.in_flight());
+  const std::size_t count = std::min({current.ready.size(), room, burst_max});
+  for (std::size_t i = 0; i < count; ++i) {
+    Ready& ready = current.ready[i];
+    const std::size_t size = headers_of(ready, current.run.expected_sequence() + i).size() +
+                             (ready.row.payload ? ready.row.payload->size() : 0);
+    if (ready.error.empty() && !sink_.covers(ready.row.subject)) {
+      ready.error = "the outbox's stream does not take this subject";
+    } else if (ready.error.empty() && size > sink_.message_size_max()) {
+      ready.error = fmt::format(
+          "the message has {} bytes, and the server takes {}", size, sink_.message_size_max());
+    }
+    if (!ready.error.empty()) {
+      MERIDIAN_CO_CHECK(co_await store_.bury(
+          ready.number, ready.row.id, ready.error, loop_.after(statement_timeout)));
+      dead_letters_total_.add();
+      ++status_.dead_letters;
+      log_error("outbox",
+                "a row cannot become a message",
+                {{"number", ready.number}, {"id", ready.row.id}, {"reason", ready.error}});
+      ready.row.payload = std::string();
+      if (ready.row.subject.empty() || !sink_.covers(ready.row.subject)) {
+        ready.row.subject = outbox_dead_letter_subject;
+      }
+    }
+  }
+  MERIDIAN_CO_CHECK(record_burst(current, count));
+  for (std::size_t i = 0; i < count; ++i) {
+    const Ready& ready = current.ready.front();
+    const std::string headers = headers_of(ready, current.run.expected_sequence());
+    const std::size_t payload_size = ready.row.payload->size();
+    MERIDIAN_CO_CHECK(sink_.publish(ready.row.subject, headers, *ready.row.payload));
+    current.run.sent();
+    current.sent.push_back(
+        {.created_at = ready.row.created_at, .size = headers.size() + payload_size});
+    current.ready_bytes -= ready.size;
+    current.ready.pop_front();
+  }
+  current.changed.notify_all();
+  co_return Result<void>();
+}
+
+// One record for messages in a row of one request.
+Result<void> Outbox::record_burst(const Current& current, std::size_t count) const {
+  constexpr std::string_view mark = "req=";
+  const auto request_of = [&](const Ready& ready) -> std::string_view {
+    const std::size_t at = ready.row.identity.rfind(mark);
+    if (at == std::string::npos) return {};
+    return std::string_view(ready.row.identity).substr(at + mark.size());
+  };
+  for (std::size_t i = 0; i < count;) {
+    const Ready& first = current.ready[i];
+    const std::string_view request = request_of(first);
+    OutboxPublication publication{.request = RequestId::parse(request).value_or(RequestId()),
+                                  .stream = options_.stream,
+                                  .subject = first.row.subject,
+                                  .first_number = first.number,
+                                  .expected_sequence = current.run.expected_sequence() + i};
+    for (; i < count && request_of(current.ready[i]) == request; ++i) {
+      ++publication.count;
+      publication.bytes += current.ready[i].row.payload->size();
+    }
+    MERIDIAN_CHECK(record_(publication));
+  }
+  return {};
+}
+
+Async<Result<void>> Outbox::take_acknowledgements(Current& current) {
+  for (;;) {
+    if (current.run.in_flight() == 0) {
+      if (co_await current.changed.wait() == Wake::cancelled) co_return fail(Errc::cancelled);
+      continue;
+    }
+    MERIDIAN_CO_TRY(const std::vector<std::uint64_t> sequences,
+                    co_await sink_.acknowledgements(loop_.after(options_.acknowledgement_timeout)));
+    const WallTime now = loop_.wall_now();
+    for (const std::uint64_t sequence : sequences) {
+      if (!current.run.acknowledged(sequence)) {
+        co_return fail(Errc::conflict,
+                       fmt::format("message {} was stored at {} and not at {}",
+                                   current.run.published() + 1,
+                                   sequence,
+                                   current.run.published_sequence() + 1));
+      }
+      const Sent& sent = current.sent.front();
+      if (sent.created_at != WallTime()) delay_.observe(now - sent.created_at);
+      bytes_total_.add(sent.size);
+      current.sent.pop_front();
+    }
+    published_total_.add(sequences.size());
+    published_ = current.run.published();
+    published_sequence_ = current.run.published_sequence();
+    status_.published = published_;
+    current.changed.notify_all();
+  }
+}
+
+// ---- upkeep ----
+
+Async<> Outbox::keep_marks() {
+  std::uint64_t marked = 0;
+  while (co_await loop_.sleep(mark_every) == Wake::ready) {
+    while (!settled_.empty() && settled_.front().numbered <= published_) {
+      done_id_ = settled_.front().id;
+      settled_.pop_front();
+    }
+    const std::uint64_t number = published_;
+    if (status_.state != Status::State::publishing || number + done_id_ == marked) continue;
+    auto done = co_await store_.mark_published(
+        number, stream_created_, published_sequence_, done_id_, loop_.after(statement_timeout));
+    if (done) {
+      marked = number + done_id_;
+    } else if (done.error().code() == Errc::denied) {
+      co_return end(done.error());
+    } else if (done.error().code() == Errc::cancelled) {
+      co_return;
+    }
+  }
+}
+
+Async<> Outbox::watch() {
+  Time trim_at = loop_.now();
+  bool alarmed = false;
+  while (co_await loop_.sleep(watch_every) == Wake::ready) {
+    auto backlog = co_await store_.backlog(loop_.after(statement_timeout));
+    if (backlog) {
+      waiting_.set(static_cast<std::int64_t>(numbered_ - std::min(numbered_, published_)));
+      status_.oldest_age = backlog->oldest_age;
+      oldest_age_seconds_.set(backlog->oldest_age / std::chrono::seconds(1));
+      const bool alarm =
+          backlog->rows_count > options_.alarm_rows || backlog->oldest_age > options_.alarm_age;
+      if (alarm && !alarmed) {
+        log_warning("outbox",
+                    "rows wait for being published",
+                    {{"rows", backlog->rows_count},
+                     {"oldest", to_text(backlog->oldest_age)},
+                     {"reason", status_.problem}});
+      } else if (!alarm && alarmed) {
+        log_info("outbox", "what waited is published");
+      }
+      alarmed = alarm;
+      status_.alarm = alarm;
+      alarm_.set(alarm ? 1 : 0);
+    }
+    if (loop_.now() < trim_at) continue;
+    trim_at = loop_.now() + trim_every;
+    auto emptied = co_await store_.trim(options_.keep, loop_.after(backlog_timeout));
+    if (emptied) {
+      emptied_total_.add(*emptied);
+    } else if (emptied.error().code() == Errc::denied) {
+      co_return end(emptied.error());
+    }
+  }
+}
+
+}  // namespace meridian

@@ -1,0 +1,89 @@
+// Leases in a real database: one holder, a growing epoch, and a fence that holds for the whole
+// transaction.
+
+#include "streams/lease.h"
+
+#include "integration/engine_node.h"
+#include "timeline/postgres/kept_statements.h"
+#include "timeline/postgres/migrations.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace meridian {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+TEST(Leases, FenceWhoeverHadThemBefore) {
+  const TemporaryFolder temporary;
+  run([&](EpollLoop& loop) -> Async<> {
+    Node node;
+    const auto opened = co_await node.open(loop, temporary.data());
+    EXPECT_TRUE(opened) << opened.error().detail();
+    if (!opened) co_return co_await node.close();
+    PostgresOptions login{.url = {},
+                          .user = "meridian",
+                          .password = node.postgres->password(),
+                          .database = "postgres"};
+    login.url = "host=" + node.postgres->socket_folder().native() +
+                " port=" + std::to_string(node.postgres->port());
+    const auto options = [&]() -> Result<PostgresOptions> { return login; };
+    KeptStatements statements(loop, options);
+    {
+      auto session = co_await statements.session(loop.after(patience));
+      EXPECT_TRUE(session);
+      const auto version = co_await migrate(**session, loop.after(patience));
+      EXPECT_TRUE(version) << version.error().detail();
+    }
+    Lease first(loop, statements, {.name = "work", .owner = "a", .ttl = seconds(2)});
+    Lease second(loop,
+                 statements,
+                 {.name = "work", .owner = "b", .ttl = seconds(2), .retry = milliseconds(50)});
+    first.start();
+    EXPECT_TRUE(co_await first.becomes(true, loop.after(patience)));
+    EXPECT_EQ(first.epoch(), 1U);
+    second.start();
+    EXPECT_FALSE(co_await second.becomes(true, loop.after(seconds(3))));
+    EXPECT_TRUE(first.held());
+
+    const auto fence = [&](std::string epoch) -> Async<Result<Rows>> {
+      co_return co_await statements.run(
+          "SELECT meridian.fence('work', $1::bigint)", {epoch}, loop.after(patience));
+    };
+    EXPECT_TRUE(co_await fence("1"));
+    const auto wrong = co_await fence("2");
+    EXPECT_FALSE(wrong);
+    EXPECT_EQ(wrong.error().code(), Errc::denied) << wrong.error().detail();
+    EXPECT_TRUE(wrong.error().detail().contains(lease_lost_sqlstate)) << wrong.error().detail();
+
+    // A transaction that has passed the fence holds the next owner off, and not the renewals.
+    Session writer(*node.postgres);
+    EXPECT_EQ(writer.query("BEGIN"), "");
+    EXPECT_EQ(writer.query("SELECT meridian.fence('work', 1)"), "");
+    (void)co_await loop.sleep(seconds(3));
+    EXPECT_TRUE(first.held());
+    co_await first.close();
+    EXPECT_FALSE(co_await second.becomes(true, loop.after(seconds(1))));
+    EXPECT_EQ(writer.query("COMMIT"), "");
+    EXPECT_TRUE(co_await second.becomes(true, loop.after(patience)));
+    EXPECT_EQ(second.epoch(), 2U);
+    EXPECT_FALSE(co_await fence("1"));
+    EXPECT_TRUE(co_await fence("2"));
+
+    // A session that breaks is made again, and the lease with it.
+    EXPECT_EQ(writer.query("SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity"
+                           " WHERE pid <> pg_backend_pid() AND usename = 'meridian'"),
+              "t");
+    (void)co_await loop.sleep(seconds(3));
+    EXPECT_TRUE(co_await second.becomes(true, loop.after(patience)));
+    co_await second.close();
+    co_await statements.close();
+    co_await node.close();
+  });
+}
+
+}  // namespace
+}  // namespace meridian
