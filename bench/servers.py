@@ -66,7 +66,8 @@ listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", n
 limits: {{ visits_max: 50000, visits_per_address: 50000, unauthenticated_per_address: 20000 }}
 token: {{ ttl_default: 6h, ttl_max: 1d }}
 engines:
-  postgres: {{ max_connections: 700 }}
+  # 256 of each of the sides, which keep what they had, and some.
+  postgres: {{ max_connections: 1000 }}
   redis: {{ appendonly: false }}
 timeline: {{ commit_wait: {commit_wait} }}
 roles:
@@ -84,6 +85,17 @@ roles:
       visits_max: 50000
   view_reader:
     postgres: {{ databases: [{database}] }}
+  order_writer:
+    postgres: {{ databases: [{database}] }}
+ingest:
+  bench_orders:
+    subject: bench.orders
+    role: order_writer
+    workers: 4
+    require: {{ roles: [bench] }}
+    sql: >
+      INSERT INTO bench_orders (id, customer, total, placed_by)
+      VALUES ({{id}}, {{customer}}, {{total}}, {{meridian.subject}})
 views:
   order:
     key: "order:{{id}}"
@@ -188,6 +200,29 @@ class Node:
             [self.program, "token", "--subject", "bench", "--ttl", "6h"],
             env=self.environment, capture_output=True, text=True, check=True,
         ).stdout.strip()
+
+    def command(self, *arguments):
+        return subprocess.run(
+            [self.program, *arguments], env=self.environment, capture_output=True, text=True, check=True,
+        ).stdout
+
+    def owner_conninfo(self):
+        port = self.postgres_socket.rsplit(".", 1)[1]
+        return (
+            f"host={self.sockets} port={port} user=meridian dbname={DATABASE} password={self.owner_password}"
+        )
+
+    def buckets(self, name, labels):
+        """Of a histogram: pairs of a bucket's upper bound and its count."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = []
+        for line in text.splitlines():
+            if not line.startswith(name + "{") or labels not in line:
+                continue
+            bound = line.split('le="')[1].split('"')[0]
+            found.append((float("inf") if bound == "+Inf" else float(bound), float(line.rsplit(" ", 1)[1])))
+        return found
 
     def metric(self, name):
         with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:

@@ -2,9 +2,12 @@
 
 #include "app/http_service.h"
 #include "base/escape.h"
+#include "base/number.h"
 #include "wire/json/reader.h"
 #include "wire/json/writer.h"
 
+#include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <unistd.h>
 #include <utility>
@@ -84,6 +87,11 @@ Async<http::Response> HttpService::administer(std::string path,
     writer.begin_object().member("text", *said).end_object();
     co_return answer(200, writer.take());
   }
+  if (request.method == "GET" && path == "outbox") co_return co_await outbox_status();
+  if (request.method == "GET" && path == "outbox-dead-letters")
+    co_return co_await outbox_dead_letters(deadline);
+  if (request.method == "POST" && path == "outbox-resume")
+    co_return co_await resume_outbox(std::move(body), std::move(caller), deadline);
   if (path.starts_with("ingest/")) {
     co_return co_await administer_ingest(
         path.substr(7), std::move(body), std::move(caller), deadline);
@@ -170,6 +178,10 @@ Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadli
   const std::string resource = text_of(body, "resource");
   const std::string wanted_role = text_of(body, "role");
   const Secret token(text_of(body, "token"));
+  // The name of a certificate that the client would show.
+  std::vector<std::string> certificate;
+  if (std::string name = text_of(body, "certificate"); !name.empty())
+    certificate.push_back(std::move(name));
 
   json::Writer writer;
   writer.begin_object();
@@ -181,7 +193,7 @@ Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadli
   if (!verified) co_return finish(false, "the token: " + verified.error().detail());
   writer.member("issuer", (*verified)->issuer).member("subject", (*verified)->subject);
   writer.member("expires_at", to_rfc3339((*verified)->expires_at));
-  auto principal = parts_.gate.bind(**verified, wanted_role);
+  auto principal = parts_.gate.bind(**verified, certificate, wanted_role);
   if (!principal) co_return finish(false, principal.error().detail());
   writer.member("role", (*principal)->role_name).member("binding", (*principal)->binding);
   const Decision decision = Gate::decide(**principal, *door, *action, resource);
@@ -229,11 +241,115 @@ Async<http::Response> HttpService::administer_ingest(std::string action,
     const json::Value* const value = body.find(name);
     return value && value->boolean().value_or(false);
   };
-  if (auto recorded = record(caller, "ingest " + action, "rule " + quote(rule)); !recorded) {
-    co_return refuse(recorded.error());
+  const bool looks_only = action == "letters" || action == "replay-status";
+  if (!looks_only) {
+    auto recorded = record(caller, "ingest " + action, json::to_text(body));
+    if (!recorded) co_return refuse(recorded.error());
+  }
+  const auto integer = [&](std::string_view name) -> std::uint64_t {
+    const json::Value* const value = body.find(name);
+    return value && value->integer() && *value->integer() > 0
+               ? static_cast<std::uint64_t>(*value->integer())
+               : 0;
+  };
+  std::vector<std::int64_t> letters;
+  if (const json::Value* const given = body.find("letters"); given && given->array()) {
+    for (const json::Value& letter : *given->array())
+      letters.push_back(letter.integer().value_or(0));
+  }
+  const auto tell = [&](const IngestRule::Counts& counts) {
+    json::Writer writer;
+    const auto number = [&](std::string_view name, std::uint64_t value) {
+      writer.name(name).integer(static_cast<std::int64_t>(value));
+    };
+    writer.begin_object();
+    number("rows", counts.rows);
+    number("dead", counts.dead);
+    number("others", counts.others);
+    return answer(200, writer.end_object().take());
+  };
+  if (action == "letters") {
+    constexpr std::uint64_t listed_max = 1'000;
+    const std::uint64_t most = std::clamp<std::uint64_t>(integer("limit"), 1, listed_max);
+    auto rows = co_await ingest.dead_letters(rule, text_of(body, "state"), most, deadline);
+    if (!rows) co_return refuse(rows.error());
+    json::Writer writer;
+    writer.begin_object().name("letters").begin_array();
+    constexpr std::array names{"id",
+                               "rule",
+                               "sequence",
+                               "subject",
+                               "reason",
+                               "sqlstate",
+                               "error",
+                               "attempt",
+                               "state",
+                               "buried_at",
+                               "payload"};
+    for (std::size_t row = 0; row < rows->count(); ++row) {
+      writer.begin_object();
+      for (std::size_t i = 0; i < names.size(); ++i) {
+        const std::string_view text = rows->text(row, i);
+        const auto number = parse_number<std::int64_t>(text);
+        const bool is_number = i == 0 || i == 2 || i == 7;
+        writer.name(names[i]);
+        is_number&& number ? writer.integer(*number) : writer.string(text);
+      }
+      writer.end_object();
+    }
+    co_return answer(200, writer.end_array().end_object().take());
+  }
+  if (action == "retry") {
+    auto counts = co_await ingest.retry(rule, std::move(letters), deadline);
+    co_return counts ? tell(*counts) : refuse(counts.error());
+  }
+  if (action == "discard") {
+    auto count = co_await ingest.discard(rule, std::move(letters), deadline);
+    co_return count ? tell({.others = *count}) : refuse(count.error());
+  }
+  if (action == "rollback") {
+    auto counts = co_await ingest.roll_back(rule, integer("to"), deadline);
+    co_return counts ? tell(*counts) : refuse(counts.error());
+  }
+  if (action == "replay-status") {
+    auto replay = co_await ingest.replay_status(rule);
+    if (!replay) co_return refuse(replay.error());
+    constexpr std::array<std::string_view, 4> states{"none", "running", "done", "failed"};
+    json::Writer writer;
+    writer.begin_object()
+        .member("state", states[static_cast<std::size_t>(replay->state)])
+        .member("why", replay->why);
+    const auto number = [&](std::string_view name, std::uint64_t value) {
+      writer.name(name).integer(static_cast<std::int64_t>(value));
+    };
+    number("last_sequence", replay->last_sequence);
+    number("rows", replay->rows);
+    number("duplicates", replay->duplicates);
+    number("dead", replay->dead);
+    co_return answer(200, writer.end_object().take());
   }
   Result<void> done = fail(Errc::not_found, "there is no such request");
-  if (action == "pause") {
+  if (action == "replay") {
+    IngestRule::ReplayOptions options{.from_sequence = integer("from_sequence"),
+                                      .to_sequence = integer("to_sequence"),
+                                      .into = text_of(body, "into"),
+                                      .force = flag("force")};
+    const auto time = [&](std::string_view name, std::optional<WallTime>& into) -> Result<void> {
+      const std::string text = text_of(body, name);
+      WallTime parsed;
+      if (text.empty()) return {};
+      if (!parse_rfc3339(text, parsed)) {
+        return fail(Errc::invalid, quote(text) + " is no time as in 2026-01-31T08:00:00Z");
+      }
+      into = parsed;
+      return {};
+    };
+    done = time("from_time", options.from_time);
+    if (done) done = time("to_time", options.to_time);
+    if (done) done = co_await ingest.start_replay(rule, std::move(options), deadline);
+  } else if (action == "replay-cancel") {
+    done = co_await ingest.cancel_replay(rule);
+  } else if (action == "pause") {
     done = co_await ingest.pause(rule, text_of(body, "why"), deadline);
   } else if (action == "resume") {
     done = co_await ingest.resume(rule, flag("accept_stream"), deadline);
@@ -261,6 +377,72 @@ http::Response HttpService::list_views() const {
   }
   writer.end_array().end_object();
   return answer(200, writer.take());
+}
+
+Async<http::Response> HttpService::outbox_status() {
+  if (!parts_.outbox) {
+    co_return refuse(Error(Errc::not_found,
+                           "nothing is published: there is no rule under `publish`, or no NATS"));
+  }
+  auto status = co_await parts_.outbox->status();
+  if (!status) co_return refuse(status.error());
+  const Outbox::Status& outbox = status->outbox;
+  json::Writer writer;
+  writer.begin_object();
+  writer.name("owner").boolean(status->owner);
+  if (!status->owner) writer.member("owned_by", status->owner_name);
+  writer.member("state", to_string(outbox.state));
+  writer.name("in_commit_order").boolean(outbox.by_feed);
+  const auto number = [&](std::string_view name, std::uint64_t value) {
+    writer.name(name).integer(static_cast<std::int64_t>(value));
+  };
+  number("numbered", outbox.numbered);
+  number("published", outbox.published);
+  number("waiting", outbox.numbered - std::min(outbox.numbered, outbox.published));
+  writer.name("oldest_seconds").number(std::chrono::duration<double>(outbox.oldest_age).count());
+  writer.name("alarm").boolean(outbox.alarm);
+  number("dead_letters_since_start", outbox.dead_letters);
+  writer.member("problem", outbox.problem.empty() ? status->lease_problem : outbox.problem);
+  writer.name("broken_rules").begin_array();
+  for (const BrokenRule& rule : parts_.timeline.broken_rules()) {
+    writer.begin_object().member("name", rule.name).member("reason", rule.reason).end_object();
+  }
+  writer.end_array().end_object();
+  co_return answer(200, writer.take());
+}
+
+Async<http::Response> HttpService::resume_outbox(json::Value body,
+                                                 HttpCaller caller,
+                                                 Deadline deadline) {
+  const std::string how = text_of(body, "how");
+  if (how != "republish" && how != "skip") {
+    co_return refuse(Error(Errc::invalid, "say how: republish or skip"));
+  }
+  if (auto recorded = record(caller, "outbox_resume", how); !recorded)
+    co_return refuse(recorded.error());
+  auto done = co_await parts_.timeline.resume_outbox(how, deadline);
+  if (!done) co_return refuse(done.error());
+  co_return answer(200, "{}");
+}
+
+Async<http::Response> HttpService::outbox_dead_letters(Deadline deadline) {
+  constexpr std::uint32_t shown_max = 1'000;
+  auto rows = co_await parts_.timeline.outbox_dead_letters(shown_max, deadline);
+  if (!rows) co_return refuse(rows.error());
+  json::Writer writer;
+  writer.begin_object().name("dead_letters").begin_array();
+  for (std::size_t i = 0; i < rows->count(); ++i) {
+    writer.begin_object()
+        .member("number", rows->text(i, 0))
+        .member("id", rows->text(i, 1))
+        .member("subject", rows->text(i, 2))
+        .member("error", rows->text(i, 3))
+        .member("at", rows->text(i, 4))
+        .member("payload_bytes", rows->text(i, 5))
+        .end_object();
+  }
+  writer.end_array().end_object();
+  co_return answer(200, writer.take());
 }
 
 http::Response HttpService::list_roles() const {

@@ -56,6 +56,13 @@ void IngestService::start() {
   parts_.thread.start();
 }
 
+void IngestService::schema_changed() {
+  loop_.submit([this] {
+    for (const auto& [name, rule] : rules_)
+      rule->try_again();
+  });
+}
+
 // Keeps the ledger's and the ids' partitions as they should be; the rules need them to begin.
 Async<> IngestService::tend() {
   const config::StreamsConfig& streams = parts_.config.streams;
@@ -147,6 +154,89 @@ Async<Result<void>> IngestService::resume(std::string rule, bool accept, Deadlin
   co_return co_await ask<void>([this, rule, accept, deadline]() -> Async<Result<void>> {
     MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
     co_return co_await found->resume(accept, deadline);
+  });
+}
+
+Async<Result<Rows>> IngestService::dead_letters(std::string rule,
+                                                std::string state,
+                                                std::size_t count_max,
+                                                Deadline deadline) {
+  co_return co_await ask<Rows>([this, rule, state, count_max, deadline]() -> Async<Result<Rows>> {
+    const std::string most = std::to_string(count_max);
+    co_return co_await statements_.run(
+        "SELECT d.id, r.name, d.sequence, d.subject, d.reason, coalesce(d.sqlstate, ''), d.error,"
+        " d.attempt, d.state, d.buried_at::text, encode(substr(d.payload, 1, 4096), 'escape')"
+        " FROM meridian.dead_letters d JOIN meridian.ingest_rules r ON r.id = d.rule"
+        " WHERE ($1 = '' OR r.name = $1) AND ($2 = '' OR d.state = $2) ORDER BY d.id"
+        " LIMIT $3::bigint",
+        {rule, state, most},
+        deadline);
+  });
+}
+
+Async<Result<IngestRule::Counts>> IngestService::retry(std::string rule,
+                                                       std::vector<std::int64_t> letters,
+                                                       Deadline deadline) {
+  using Answer = IngestRule::Counts;
+  co_return co_await ask<Answer>([this, rule, letters, deadline]() -> Async<Result<Answer>> {
+    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    co_return co_await found->retry(letters, deadline);
+  });
+}
+
+Async<Result<std::size_t>> IngestService::discard(std::string rule,
+                                                  std::vector<std::int64_t> letters,
+                                                  Deadline deadline) {
+  using Answer = std::size_t;
+  co_return co_await ask<Answer>([this, rule, letters, deadline]() -> Async<Result<Answer>> {
+    std::string list = "{";
+    for (const std::int64_t letter : letters)
+      list += (list.size() > 1 ? "," : "") + std::to_string(letter);
+    list += "}";
+    MERIDIAN_CO_TRY(
+        const Rows rows,
+        co_await statements_.run(
+            "UPDATE meridian.dead_letters d SET state = 'discarded', settled_at = clock_timestamp()"
+            " FROM meridian.ingest_rules r WHERE r.id = d.rule AND r.name = $1 AND d.state = 'dead'"
+            " AND ($2::bigint[] IS NULL OR d.id = ANY ($2::bigint[])) RETURNING d.id",
+            {rule, letters.empty() ? Parameter() : Parameter(list)},
+            deadline));
+    co_return rows.count();
+  });
+}
+
+Async<Result<void>> IngestService::start_replay(std::string rule,
+                                                IngestRule::ReplayOptions options,
+                                                Deadline deadline) {
+  co_return co_await ask<void>([this, rule, options, deadline]() -> Async<Result<void>> {
+    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    co_return co_await found->start_replay(options, deadline);
+  });
+}
+
+Async<Result<IngestRule::ReplayStatus>> IngestService::replay_status(std::string rule) {
+  using Answer = IngestRule::ReplayStatus;
+  co_return co_await ask<Answer>([this, rule]() -> Async<Result<Answer>> {
+    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    co_return found->replay();
+  });
+}
+
+Async<Result<void>> IngestService::cancel_replay(std::string rule) {
+  co_return co_await ask<void>([this, rule]() -> Async<Result<void>> {
+    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    found->cancel_replay();
+    co_return Result<void>();
+  });
+}
+
+Async<Result<IngestRule::Counts>> IngestService::roll_back(std::string rule,
+                                                           std::uint64_t to_sequence,
+                                                           Deadline deadline) {
+  using Answer = IngestRule::Counts;
+  co_return co_await ask<Answer>([this, rule, to_sequence, deadline]() -> Async<Result<Answer>> {
+    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    co_return co_await found->roll_back(to_sequence, deadline);
   });
 }
 

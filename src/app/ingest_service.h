@@ -43,12 +43,34 @@ class IngestService {
 
   // Starts the thread.
   void start();
+  void schema_changed();
   Async<> close();
 
   Async<Result<std::vector<IngestRule::Status>>> status();
   // Errors of these: not_found (no such rule), and the database's.
   Async<Result<void>> pause(std::string rule, std::string why, Deadline deadline);
   Async<Result<void>> resume(std::string rule, bool accept_stream, Deadline deadline);
+
+  // Dead letters as rows: id, rule, sequence, subject, reason, sqlstate, error, attempt, state,
+  // buried_at, payload.
+  Async<Result<Rows>> dead_letters(std::string rule,
+                                   std::string state,
+                                   std::size_t count_max,
+                                   Deadline deadline);
+  Async<Result<IngestRule::Counts>> retry(std::string rule,
+                                          std::vector<std::int64_t> letters,
+                                          Deadline deadline);
+  Async<Result<std::size_t>> discard(std::string rule,
+                                     std::vector<std::int64_t> letters,
+                                     Deadline deadline);
+  Async<Result<void>> start_replay(std::string rule,
+                                   IngestRule::ReplayOptions options,
+                                   Deadline deadline);
+  Async<Result<IngestRule::ReplayStatus>> replay_status(std::string rule);
+  Async<Result<void>> cancel_replay(std::string rule);
+  Async<Result<IngestRule::Counts>> roll_back(std::string rule,
+                                              std::uint64_t to_sequence,
+                                              Deadline deadline);
 
  private:
   explicit IngestService(IngestServiceParts parts);

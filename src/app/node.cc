@@ -114,6 +114,7 @@ Async<Result<void>> Node::open() {
           Worker* const worker = thread->worker.get();
           worker->loop().submit([worker] { worker->renew_reader(); });
         }
+        if (ingest_) ingest_->schema_changed();
       });
   make_workers();
   timeline_->start();

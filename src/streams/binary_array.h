@@ -13,6 +13,7 @@ namespace meridian {
 namespace oid {
 inline constexpr std::uint32_t bytea = 17;
 inline constexpr std::uint32_t int8 = 20;
+inline constexpr std::uint32_t int4 = 23;
 inline constexpr std::uint32_t text = 25;
 inline constexpr std::uint32_t json = 114;
 inline constexpr std::uint32_t uuid = 2950;
@@ -38,6 +39,12 @@ class BinaryArray {
   }
   void add(std::int64_t value) {
     put(std::int32_t{8});
+    put(value);
+    ++count_;
+  }
+
+  void add(std::int32_t value) {
+    put(std::int32_t{4});
     put(value);
     ++count_;
   }

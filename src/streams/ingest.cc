@@ -24,7 +24,8 @@ constexpr Duration failing_pause_min = std::chrono::seconds(1);
 constexpr Duration failing_pause_max = std::chrono::minutes(1);
 constexpr Duration again_pause = std::chrono::milliseconds(5);
 constexpr Duration trail_pause = std::chrono::milliseconds(100);
-constexpr int attempts_max = 12;
+constexpr int attempts_max = 50;
+constexpr int patience_max = 20;
 
 // Messages that are done beyond one that is not.
 constexpr std::size_t ahead_max = 100'000;
@@ -449,9 +450,10 @@ Async<Result<ConsumerConfig>> IngestRule::check_position(JetStream& jetstream,
           WallTime(std::chrono::floor<std::chrono::microseconds>(Duration(floor.time)));
     }
   }
-  if (floor.sequence > 0 && stream.first_sequence > floor.sequence + 1) {
+  const std::uint64_t open = position.progress.first_open();
+  if (open > 1 && stream.first_sequence > open) {
     const std::string gap =
-        std::to_string(floor.sequence + 1) + " to " + std::to_string(stream.first_sequence - 1);
+        std::to_string(open) + " to " + std::to_string(stream.first_sequence - 1);
     if (gap != gap_) alarm("retention gap", "the stream no longer has " + gap);
     gap_ = gap;
   }
@@ -541,14 +543,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
   std::optional<Ending> failed;
   for (std::size_t i = 0; i < settings.workers && !failed; ++i) {
     run.workers.push_back(std::make_unique<Run::Worker>(loop_));
-    auto options = parts_.session_options(settings.role);
-    auto session = options ? co_await IngestSession::open(loop_,
-                                                          *std::move(options),
-                                                          rule_,
-                                                          kept.id,
-                                                          parts_.secret(),
-                                                          loop_.after(setup_timeout))
-                           : std::unexpected(options.error());
+    auto session = co_await open_session(rule_, kept.id, loop_.after(setup_timeout));
     if (session) {
       run.workers.back()->session = *std::move(session);
     } else {
@@ -584,6 +579,14 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
   counters_->under_way.set(0);
   if (failed) co_return *std::move(failed);
   co_return run.ending.value_or(Ending{.state = State::starting, .why = {}});
+}
+
+Async<Result<std::unique_ptr<IngestSession>>> IngestRule::open_session(const Rule& rule,
+                                                                       std::int32_t id,
+                                                                       Deadline deadline) {
+  MERIDIAN_CO_TRY(PostgresOptions options, parts_.session_options(rule.settings().role));
+  co_return co_await IngestSession::open(
+      loop_, std::move(options), rule, id, parts_.secret(), deadline);
 }
 
 Async<> IngestRule::dispatch(Run& run) {
@@ -711,7 +714,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
       }
       const auto jitter = Duration(static_cast<std::int64_t>(
           loop_.random().next() % static_cast<std::uint64_t>(again_pause.count())));
-      if (co_await loop_.sleep(again_pause * attempt + jitter) != Wake::ready) break;
+      if (co_await loop_.sleep(again_pause * std::min(attempt, patience_max) + jitter) != Wake::ready) break;
     }
     if (result.next != BatchResult::Next::done) {
       worker.batch = nullptr;

@@ -79,6 +79,30 @@ class IngestRule {
     std::string gap;         // The last gap that was found; empty for none.
   };
 
+  // What a replay is to do: messages between two places, both included.
+  struct ReplayOptions {
+    std::uint64_t from_sequence = 0;  // 0: from_time.
+    std::uint64_t to_sequence = 0;    // 0: to_time, or up to what the stream has now.
+    std::optional<WallTime> from_time{};
+    std::optional<WallTime> to_time{};
+    std::string into{};  // Another table, made if absent; empty: the statement's own.
+    bool force = false;  // Though the statement may double rows.
+  };
+  struct ReplayStatus {
+    enum class State : std::uint8_t { none, running, done, failed };
+    State state = State::none;
+    std::string why{};
+    std::uint64_t last_sequence = 0;  // Up to which it is committed.
+    std::uint64_t rows = 0;
+    std::uint64_t duplicates = 0;
+    std::uint64_t dead = 0;
+  };
+  struct Counts {
+    std::uint64_t rows = 0;
+    std::uint64_t dead = 0;
+    std::uint64_t others = 0;  // Settled by somebody else, or without an effect.
+  };
+
   // `parts` outlives it.
   IngestRule(const IngestParts& parts, Rule rule);
   ~IngestRule();
@@ -89,11 +113,32 @@ class IngestRule {
   const Rule& rule() const noexcept { return rule_; }
   Status status() const;
 
+  // The schema has changed: what failed may work now.
+  void try_again() noexcept {
+    if (state_ == State::failing) poked_.notify_all();
+  }
+
   // Kept in the database, so that it holds on every node and after a restart.
   Async<Result<void>> pause(std::string why, Deadline deadline);
   // Also ends the wait of a rule that is failing. `accept_stream`: what the stream has now is taken
   // for a new one, from its beginning.
   Async<Result<void>> resume(bool accept_stream, Deadline deadline);
+
+  // Runs dead letters again, these or the oldest; at most letters_max at once.
+  static constexpr std::size_t letters_max = 1'000;
+  Async<Result<Counts>> retry(std::vector<std::int64_t> letters, Deadline deadline);
+
+  // Begins a replay; status() of it says how it goes. Errors: conflict (one is running), invalid
+  // (the statement is not one to run twice), not_found (the stream no longer has all of it).
+  Async<Result<void>> start_replay(ReplayOptions options, Deadline deadline);
+  const ReplayStatus& replay() const noexcept { return replay_; }
+  void cancel_replay() noexcept { replay_cancelled_ = true; }
+
+  // Undoes what messages after this one wrote, in one transaction, by the statement that the rule
+  // declares. The rule stands still meanwhile. Errors: invalid (it declares none; a message cannot
+  // be undone), exhausted (rollback_max), conflict (another node has the rule).
+  static constexpr std::size_t rollback_max = 100'000;
+  Async<Result<Counts>> roll_back(std::uint64_t to_sequence, Deadline deadline);
 
  private:
   struct Counters;
@@ -145,6 +190,12 @@ class IngestRule {
   Async<Result<void>> record(const IngestBatch& batch,
                              const Claim& claim,
                              const BatchResult& result);
+  Async<Result<std::unique_ptr<IngestSession>>> open_session(const Rule& rule,
+                                                             std::int32_t id,
+                                                             Deadline deadline);
+  Async<Result<void>> run_replay(ReplayOptions options);
+  Async<Result<Rule>> make_copy_rule(std::string table, Deadline deadline);
+  Async<Result<Counts>> undo(const Kept& kept, std::uint64_t to_sequence, Deadline deadline);
   void alarm(std::string_view kind, std::string detail);
   void enter(State state, std::string why);
 
@@ -161,6 +212,8 @@ class IngestRule {
   std::uint64_t batch_number_ = 0;
   Duration backoff_{};
   Run* running_ = nullptr;
+  ReplayStatus replay_;
+  bool replay_cancelled_ = false;
   std::unique_ptr<Counters> counters_;
   Event poked_;
   Scope scope_;

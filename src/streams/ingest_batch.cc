@@ -190,7 +190,7 @@ Result<void> IngestBatch::read_value(const Rule& rule,
   return {};
 }
 
-std::optional<IngestBatch::Ids> IngestBatch::hash_ids(std::int32_t rule) {
+std::optional<IngestBatch::Ids> IngestBatch::hash_ids(std::string_view space) {
   bool any = false;
   for (const IngestMessage& message : messages_)
     any = any || !message.id.empty();
@@ -219,7 +219,7 @@ std::optional<IngestBatch::Ids> IngestBatch::hash_ids(std::int32_t rule) {
       ids.payloads.add_null();
       continue;
     }
-    text = std::to_string(rule);
+    text = space;
     text += '\0';
     text += message.id;
     const auto digest = sha.digest(bytes_of(text));

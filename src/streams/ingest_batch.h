@@ -63,12 +63,13 @@ class IngestBatch {
             const std::vector<ParameterKind>& kinds,
             std::string_view batch_name);
 
-  // The publishers' ids as hashes: empty where no message has one.
+  // The publishers' ids as hashes, together with what they are compared within: empty where no
+  // message has one.
   struct Ids {
     BinaryArray ids{oid::uuid};
     BinaryArray payloads{oid::int8};
   };
-  std::optional<Ids> hash_ids(std::int32_t rule);
+  std::optional<Ids> hash_ids(std::string_view space);
 
   // The values of one field for these messages.
   BinaryArray column(std::size_t field,

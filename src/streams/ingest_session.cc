@@ -18,7 +18,13 @@ namespace {
 constexpr Duration answer_grace = std::chrono::seconds(10);
 
 constexpr std::string_view claim_call =
-    "meridian.ingest_claim($1::text, $2::text, $3::bigint[], $4::bytea, $5::uuid[], $6::bigint[], ";
+    "meridian.ingest_claim($1::text, $2::text, $3::bigint[], $4::bytea, $5::uuid[], $6::bigint[],"
+    " $7::integer[], ";
+constexpr std::string_view reclaim_sql =
+    "SELECT n, verdict FROM meridian.ingest_reclaim($1::text, $2::integer, $3::bigint[])";
+constexpr std::size_t claim_parameters_count = 7;
+// Rows that are sent at once.
+constexpr std::size_t rows_at_once_max = 1'000;
 constexpr std::string_view bury_sql =
     "SELECT meridian.ingest_bury($1::text, $2::integer, $3::bigint, $4::bigint[], $5::bigint[],"
     " $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::bytea[])";
@@ -68,14 +74,16 @@ struct IngestSession::Sent {
   std::string entries{};
   BinaryArray head{oid::int8};
   std::optional<IngestBatch::Ids> ids{};
+  BinaryArray skipped{oid::int4};
 
-  std::array<Parameter, 6> parameters(std::string_view proof) {
+  std::array<Parameter, claim_parameters_count> parameters(std::string_view proof) {
     return {proof,
             claim.lease,
             head.bytes(),
             entries,
             ids ? Parameter(ids->ids.bytes()) : Parameter(),
-            ids ? Parameter(ids->payloads.bytes()) : Parameter()};
+            ids ? Parameter(ids->payloads.bytes()) : Parameter(),
+            skipped.bytes()};
   }
 };
 
@@ -164,6 +172,7 @@ Async<Result<void>> IngestSession::prepare(Deadline deadline) {
   };
   MERIDIAN_CO_CHECK(
       co_await add("claim", fmt::format("SELECT n, verdict FROM {}false)", claim_call)));
+  MERIDIAN_CO_CHECK(co_await add("reclaim", std::string(reclaim_sql)));
   MERIDIAN_CO_CHECK(co_await add("bury", std::string(bury_sql)));
   const auto element = [&](std::size_t field) {
     return kinds_[field] == ParameterKind::bytes ? "bytea" : "text";
@@ -201,7 +210,7 @@ Async<Result<void>> IngestSession::prepare(Deadline deadline) {
                   claim_call,
                   into,
                   values,
-                  source(7),
+                  source(claim_parameters_count + 1),
                   insert.tail));
 }
 
@@ -246,10 +255,22 @@ BatchResult IngestSession::to_result(const StatementFailure& failure) const {
   return result;
 }
 
+// What ids are compared within: a replay has a space of its own, so that its messages are not
+// duplicates of what they were the first time.
+std::string IngestSession::ids_space(const Claim& claim) const {
+  const bool again = claim.kind == BatchKind::replay || claim.kind == BatchKind::copy;
+  return again ? fmt::format("{} replay {}", rule_id_, claim.epoch) : std::to_string(rule_id_);
+}
+
 Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
   batch.read(rule_, fields_, kinds_, fmt::format("{}.{}", claim.epoch, claim.number));
   Sent sent(claim);
-  sent.ids = batch.hash_ids(rule_id_);
+  if (claim.kind != BatchKind::retry) sent.ids = batch.hash_ids(ids_space(claim));
+  for (std::size_t i = 0; i < batch.count(); ++i) {
+    if (batch.messages()[i].fate == Fate::duplicate) {
+      sent.skipped.add(static_cast<std::int32_t>(i + 1));
+    }
+  }
   const std::vector<StreamPlace> places = batch.places();
   sent.entries = encode_places(places);
   const auto [first, last] =
@@ -275,7 +296,8 @@ Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
                                    std::int64_t{day.count()}}) {
     sent.head.add(value);
   }
-  if (rule_.statement().insert && !batch.any_dead()) {
+  if (rule_.statement().insert && !batch.any_dead() && claim.kind != BatchKind::retry &&
+      claim.kind != BatchKind::rollback) {
     BatchResult result = co_await commit_at_once(batch, sent);
     if (result.next != BatchResult::Next::again || result.why.empty()) co_return result;
   }
@@ -319,10 +341,19 @@ Async<BatchResult> IngestSession::commit_at_once(IngestBatch& batch, Sent& sent)
 // The same claim, then the rows, so that those that cannot be put in can be told from the others.
 Async<BatchResult> IngestSession::commit_apart(IngestBatch& batch, Sent& sent) {
   using Next = BatchResult::Next;
-  const auto claim_parameters = sent.parameters(proof_);
+  std::vector<Parameter> claim_parameters;
+  std::ranges::copy(sent.parameters(proof_), std::back_inserter(claim_parameters));
+  const bool retry = sent.claim.kind == BatchKind::retry;
+  const std::string rule = to_binary_4(rule_id_);
+  BinaryArray letters(oid::int8);
+  for (const std::int64_t letter : sent.claim.letters)
+    letters.add(letter);
+  if (retry) claim_parameters = {proof_, rule, letters.bytes()};
   const std::array claiming{
       plain("BEGIN"),
-      Command{.statement = "claim", .prepared = true, .parameters = claim_parameters},
+      Command{.statement = retry ? "reclaim" : "claim",
+              .prepared = true,
+              .parameters = claim_parameters},
       // What a deferred constraint does not let in is found out row by row too.
       plain("SET CONSTRAINTS ALL IMMEDIATE"),
       plain("SAVEPOINT rows")};
@@ -354,6 +385,8 @@ Async<BatchResult> IngestSession::commit_apart(IngestBatch& batch, Sent& sent) {
     }
   }
   std::ranges::sort(rows);
+  // What came last is undone first.
+  if (sent.claim.kind == BatchKind::rollback) std::ranges::reverse(rows);
   if (!rows.empty()) {
     BatchResult put = co_await put_rows(batch, rows);
     if (put.next != Next::done) {
@@ -364,6 +397,14 @@ Async<BatchResult> IngestSession::commit_apart(IngestBatch& batch, Sent& sent) {
   }
   std::vector<std::size_t> dead;
   for (std::size_t i = 0; i < batch.count(); ++i) {
+    if (sent.claim.kind == BatchKind::rollback && batch.messages()[i].fate == Fate::dead) {
+      // All of it or nothing.
+      co_await roll_back();
+      co_return BatchResult{
+          .next = Next::pause,
+          .why = fmt::format(
+              "message {}: {}", batch.messages()[i].place.sequence, batch.messages()[i].error)};
+    }
     if (mine[i] && batch.messages()[i].fate == Fate::dead) dead.push_back(i);
   }
   BatchResult result = co_await bury_and_commit(batch, sent.claim, dead);
@@ -408,7 +449,13 @@ Async<Result<CommandResults>> IngestSession::send_rows(const IngestBatch& batch,
 Async<BatchResult> IngestSession::put_rows(IngestBatch& batch, std::vector<std::size_t> messages) {
   using Next = BatchResult::Next;
   // Ranges still to be put in, the next one last, so that rows go in in their order.
-  std::vector<std::vector<std::size_t>> left{std::move(messages)};
+  std::vector<std::vector<std::size_t>> left;
+  for (std::size_t end = messages.size(); end > 0;) {
+    const std::size_t begin = end > rows_at_once_max ? end - rows_at_once_max : 0;
+    left.emplace_back(messages.begin() + static_cast<std::ptrdiff_t>(begin),
+                      messages.begin() + static_cast<std::ptrdiff_t>(end));
+    end = begin;
+  }
   const bool one_by_one = !rule_.statement().insert;
   while (!left.empty()) {
     std::vector<std::size_t> now = std::move(left.back());

@@ -18,17 +18,24 @@
 namespace meridian {
 
 // What kind of entry a batch is in the ledger.
-enum class BatchKind : std::uint8_t { ingest = 0, replay = 1, rollback = 2 };
+enum class BatchKind : std::uint8_t {
+  ingest = 0,
+  replay = 1,
+  rollback = 2,
+  copy = 3,   // A replay into another table.
+  retry = 4,  // Of dead letters; not in the ledger.
+};
 
 // Under whose ownership a batch is committed, and what the ledger says of it beside its messages.
 struct Claim {
-  std::string lease;
+  std::string lease{};
   std::uint64_t epoch = 0;
   std::uint64_t number = 0;  // Counted by the owner; with the epoch, never again.
   BatchKind kind = BatchKind::ingest;
   std::int64_t incarnation = 1;
   StreamPlace floor{};
   WallTime now{};
+  std::vector<std::int64_t> letters{};  // Of a retry: the dead letters, in the batch's order.
 };
 
 // What came of a batch.
@@ -75,6 +82,7 @@ class IngestSession {
                 std::unique_ptr<PostgresSession> session);
 
   Async<Result<void>> prepare(Deadline deadline);
+  std::string ids_space(const Claim& claim) const;
   std::string values_of(std::string_view sql, std::string_view prefix) const;
 
   static Trouble classify(const StatementFailure& failure) noexcept;

@@ -70,6 +70,15 @@ void Progress::raise_floor() {
   }
 }
 
+std::uint64_t Progress::first_open() const noexcept {
+  std::uint64_t open = floor_.sequence + 1;
+  for (const Entry& entry : places_) {
+    if (entry.place.sequence != open || !entry.done) break;
+    ++open;
+  }
+  return open;
+}
+
 void Progress::advance(StreamPlace place) {
   MERIDIAN_ASSERT(idle());
   if (place.sequence <= floor_.sequence) return;

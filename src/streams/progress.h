@@ -39,6 +39,8 @@ class Progress {
 
   // The last place up to which all is done.
   StreamPlace floor() const noexcept { return floor_; }
+  // The first sequence behind the floor that is not known to be done.
+  std::uint64_t first_open() const noexcept;
   // Nothing is left of what the stream has up to there. Requires idle().
   void advance(StreamPlace place);
 

@@ -40,6 +40,7 @@ TEST(Progress, WhatWasDoneBeforeIsNotDoneAgainAndHidesNothing) {
   progress.restore({15, 150});
   progress.restore({13, 130});
   EXPECT_EQ(progress.floor().sequence, 10U);
+  EXPECT_EQ(progress.first_open(), 11U);
   EXPECT_EQ(progress.arrive({12, 120}), Arrival::fresh);
   progress.finish(12);
   EXPECT_EQ(progress.floor().sequence, 12U);  // Not 13: 14 may be between.

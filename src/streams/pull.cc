@@ -31,6 +31,15 @@ Delivery::Delivery(const nats::Operation& operation)
   bytes_ += operation.payload;
 }
 
+Delivery::Delivery(std::string_view subject, std::string_view headers, std::string_view payload)
+    : bytes_(subject),
+      subject_size_(subject.size()),
+      reply_size_(0),
+      headers_size_(headers.size()) {
+  bytes_ += headers;
+  bytes_ += payload;
+}
+
 PullSubscription::PullSubscription(EpollLoop& loop, JetStream& jetstream, PullOptions options)
     : loop_(loop),
       jetstream_(jetstream),

@@ -23,6 +23,8 @@ namespace meridian {
 class Delivery {
  public:
   explicit Delivery(const nats::Operation& operation);
+  // Of a message that was kept elsewhere.
+  Delivery(std::string_view subject, std::string_view headers, std::string_view payload);
 
   std::string_view subject() const noexcept { return view(0, subject_size_); }
   // Where to send +ACK, +NAK, +TERM, +WPI.

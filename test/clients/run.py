@@ -15,6 +15,7 @@ import sys
 
 SKIPPED = 77  # SKIP_RETURN_CODE of the tests.
 HERE = pathlib.Path(__file__).resolve().parent
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin"  # Where servers are, for those who are not root too.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +29,12 @@ class Client:
     go: str = ""  # A folder of go/.
     rust: str = ""  # A file of rust/tests, without its ending.
     java: str = ""  # A class of java/.
+    tool: str = ""  # A kind of script/clients, whose program has the same name.
+    built: str = ""  # A program of this build, given as --client; not there without its library.
 
     @property
-    def built(self):
-        return bool(self.prisma or self.go or self.rust or self.java)
+    def built_first(self):
+        return bool(self.prisma or self.go or self.rust or self.java or self.tool)
 
 
 CLIENTS = {
@@ -59,6 +62,10 @@ CLIENTS = {
     "jedis": Client(java="JedisTest"),
     "lettuce": Client(java="LettuceTest"),
     "redis_rs": Client(rust="redis_rs"),
+    "nats_go": Client(programs=("nats-server",), go="nats_go"),
+    "nats_py": Client(programs=("nats-server",), python=("nats",)),
+    "nats_c": Client(programs=("nats-server",), built="nats_c_client"),
+    "natscli": Client(programs=("nats-server",), tool="natscli"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
     "identity": Client(programs=("node",), npm=("oidc-provider",), python=("redis", "psycopg")),
 }
@@ -72,7 +79,7 @@ def absence(packages, kind):
 
 def missing(client, packages):
     """What keeps the tests from running, in words."""
-    lacks = [f"{program} is not here" for program in ("openssl", *client.programs) if shutil.which(program) is None]
+    lacks = [f"{program} is not here" for program in ("openssl", *client.programs) if shutil.which(program, path=PATH) is None]
     if any(not (packages / "node_modules" / name).is_dir() for name in client.npm):
         lacks.append(absence(packages, "npm"))
     if client.prisma and not (packages / "prisma/made").is_dir():
@@ -86,6 +93,8 @@ def missing(client, packages):
         lacks.append(absence(packages, "rust"))
     if client.java and not (packages / "java/classes" / f"{client.java}.class").exists():
         lacks.append(absence(packages, "java"))
+    if client.tool and not (packages / client.tool / client.tool).exists():
+        lacks.append(absence(packages, client.tool))
     return lacks
 
 
@@ -115,12 +124,14 @@ def main():
     parser.add_argument("--client", default="")
     options = parser.parse_args()
     if options.list_built:
-        print("\n".join(name for name, client in CLIENTS.items() if client.built))
+        print("\n".join(name for name, client in CLIENTS.items() if client.built_first))
         return 0
     if not (options.name and options.program and options.packages):
         parser.error("--name, --program and --packages belong together")
     client = CLIENTS[options.name]
     lacks = missing(client, options.packages)
+    if client.built and not options.client:
+        lacks.append(f"{client.built} was not built: its library is not here")
     if lacks:
         print(f"SKIPPED clients/{options.name}: {'; '.join(lacks)}")
         return SKIPPED

@@ -80,7 +80,6 @@ class Relay final : public VisitControl {
   void stamp(StatementShape& shape, RequestId given, bool keep_unnamed = false);
   bool holds_unnamed_portal() const noexcept;
   bool too_far_ahead() const noexcept;
-  bool awaits_cancel() const noexcept;
   void forward(std::string_view bytes) { shared_.write_buffer += bytes; }
   bool sent_to_backend();
   Async<bool> send_to_backend();
@@ -163,8 +162,10 @@ class Relay final : public VisitControl {
   bool in_timeline_ = false;         // The database is the timeline's, and views depend on it.
   bool unflushed_ = false;           // The session may commit without waiting for the disk.
   bool leave_at_rest_ = false;
-  bool passing_on_ = false;       // An answer is on its way to the client, or held for the cache.
-  bool cancel_sent_ = false;      // For the statement that is running.
+  bool passing_on_ = false;  // An answer is on its way to the client, or held for the cache.
+  Duration cancel_pause_{};  // Before the next cancel of the statement that is running; zero:
+                             // none was sent.
+  Time cancel_again_at_{};
   bool server_ended_ = false;     // It has told the client why.
   bool lost_ = false;             // The backend is gone, or not to be believed any more.
   std::optional<Error> refused_;  // The server did not take what was injected.

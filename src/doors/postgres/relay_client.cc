@@ -32,7 +32,8 @@ Async<> Relay::read_client() {
     while (too_far_ahead()) {
       if (co_await answered_.wait() != Wake::ready) co_return;
     }
-    while (awaits_cancel()) {
+    // A cancel that comes too late must not hit what the client asks for next.
+    while (cancelling_ > 0 && conversation_.expected_count() == 0) {
       if (co_await cancelled_.wait() != Wake::ready) co_return;
     }
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
@@ -66,12 +67,6 @@ Async<> Relay::read_client() {
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
     if (more_is_there && co_await shared_.parts.loop.yield() != Wake::ready) co_return;
   }
-}
-
-// A cancel that is on its way was meant for what has ended meanwhile; the server may even signal
-// twice.
-bool Relay::awaits_cancel() const noexcept {
-  return cancelling_ > 0 && backend_ && conversation_.at_rest();
 }
 
 // Beyond it the client is not read. The answers come all the same: without a Sync a server keeps no

@@ -307,7 +307,8 @@ BEGIN
   IF subject IS NOT NULL THEN
     identity := 'sub=' || left(subject, 512) || ';';
   END IF;
-  identity := identity || 'role=' || regexp_replace(session_user::text, '[^A-Za-z0-9._-]', '?', 'g');
+  identity := identity || 'role='
+    || regexp_replace(session_user::text, '[^A-Za-z0-9._-]', '?', 'g');
   IF request ~ '^[0-9a-f-]{32,36}$' THEN
     identity := identity || ';req=' || replace(request, '-', '');
   END IF;
@@ -479,7 +480,7 @@ $body$)sql",
 // Statements of ingest run as the rule's role, which has no rights here: these functions do what
 // the role may not, and take a proof that only Meridian can make, as meridian.subject() does. It is
 // a bound parameter, so that pg_stat_activity does not show it.
-constexpr std::array<std::string_view, 16> sixth{
+constexpr std::array<std::string_view, 17> sixth{
     R"sql(CREATE TABLE meridian.ingest_rules (
   id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL UNIQUE,
@@ -510,6 +511,7 @@ constexpr std::array<std::string_view, 16> sixth{
   messages integer NOT NULL,
   fresh integer NOT NULL,
   entries bytea NOT NULL,
+  skipped integer[],
   committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (day, rule, epoch, number))
 PARTITION BY RANGE (day))sql",
@@ -567,7 +569,8 @@ $body$)sql",
     // head: rule, epoch, number, kind, incarnation, first and last sequence, first and last time,
     // floor, its time, number of messages, day since 2000-01-01.
     R"sql(CREATE FUNCTION meridian.ingest_claim(
-  proof text, lease text, head bigint[], entries bytea, ids uuid[], hashes bigint[], strict boolean)
+  proof text, lease text, head bigint[], entries bytea, ids uuid[], hashes bigint[],
+  skipped integer[], strict boolean)
 RETURNS TABLE (n bigint, verdict "char")
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 #variable_conflict use_column
@@ -576,11 +579,15 @@ DECLARE
   taken uuid[];
   wanted bigint;
   fresh bigint;
+  others integer[] := skipped;
 BEGIN
   PERFORM meridian.check_ingest_proof(proof, head[1]::integer);
   PERFORM meridian.fence(lease, head[2]);
   fresh := head[12];
-  IF ids IS NOT NULL THEN
+  IF head[4] = 2 THEN
+    -- What is undone may come again.
+    DELETE FROM meridian.ingest_ids o WHERE o.id = ANY (ids);
+  ELSIF ids IS NOT NULL THEN
     -- Held to the end of the transaction, so that no generation is opened meanwhile.
     SELECT max(generation) INTO STRICT present FROM meridian.ingest_generations;
     wanted := (SELECT count(u) FROM unnest(ids) AS u);
@@ -609,15 +616,19 @@ BEGIN
             AND o.id = u.id AND o.payload = u.hash)) THEN
         RAISE EXCEPTION 'a message id was used before for another message' USING ERRCODE = 'MCONF';
       END IF;
+      others := others || (SELECT array_agg(u.n::integer)
+        FROM unnest(ids) WITH ORDINALITY AS u(id, n)
+        WHERE u.id IS NOT NULL AND NOT u.id = ANY (taken));
     END IF;
   END IF;
   IF fresh = head[12] THEN
     RETURN QUERY SELECT g, 'f'::"char" FROM generate_series(1, head[12]) AS g;
   END IF;
   INSERT INTO meridian.ingest_batches (day, rule, epoch, number, kind, incarnation, first_sequence,
-    last_sequence, first_time, last_time, floor, floor_time, messages, fresh, entries)
+    last_sequence, first_time, last_time, floor, floor_time, messages, fresh, entries, skipped)
   VALUES (date '2000-01-01' + head[13]::integer, head[1], head[2], head[3], head[4], head[5],
-    head[6], head[7], head[8], head[9], head[10], head[11], head[12], fresh, entries);
+    head[6], head[7], head[8], head[9], head[10], head[11], head[12], fresh, entries,
+    nullif(others, '{}'));
 END
 $body$)sql",
     R"sql(CREATE FUNCTION meridian.ingest_bury(
@@ -635,9 +646,24 @@ BEGIN
     sequences, times, subjects, reasons, sqlstates, errors, headers, payloads) AS u
   ON CONFLICT ON CONSTRAINT dead_letters_rule_incarnation_sequence_stored_at_key DO UPDATE
     SET attempt = d.attempt + 1, reason = excluded.reason, sqlstate = excluded.sqlstate,
-      error = excluded.error;
+      error = excluded.error, state = 'dead', settled_at = NULL;
   GET DIAGNOSTICS buried = ROW_COUNT;
   RETURN buried;
+END
+$body$)sql",
+    // Dead letters that are tried again: those that nobody else has settled meanwhile.
+    R"sql(CREATE FUNCTION meridian.ingest_reclaim(proof text, rule integer, letters bigint[])
+RETURNS TABLE (n bigint, verdict "char")
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+#variable_conflict use_column
+BEGIN
+  PERFORM meridian.check_ingest_proof(proof, ingest_reclaim.rule);
+  RETURN QUERY WITH mine AS (
+    UPDATE meridian.dead_letters d SET state = 'retried', settled_at = clock_timestamp()
+    WHERE d.id = ANY (letters) AND d.state = 'dead' AND d.rule = ingest_reclaim.rule
+    RETURNING d.id)
+    SELECT u.n, CASE WHEN mine.id IS NULL THEN 'd'::"char" ELSE 'f'::"char" END
+    FROM unnest(letters) WITH ORDINALITY AS u(id, n) LEFT JOIN mine ON mine.id = u.id;
 END
 $body$)sql",
     R"sql(CREATE FUNCTION meridian.ingest_rotate(

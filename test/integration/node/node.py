@@ -150,6 +150,38 @@ class Node:
     def redis_server(self):
         return next(pid for pid, name in self.engine_processes().items() if name == "redis")
 
+    def kill_engine(self, name):
+        """Kills an engine's process and waits for the next one to serve."""
+        before = {pid for pid, each in self.engine_processes().items() if each == name}
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(
+            lambda: {p for p, n in self.engine_processes().items() if n == name} - before,
+            f"{name} is started again",
+        )
+        wait_until(lambda: f"{name}: not serving" not in self.ready(), f"{name} serves")
+
+    def ready(self):
+        """What /readyz says."""
+        with clients.connect(self.doors["http"]) as stream:
+            stream.sendall(b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+            return clients.read_to_end(stream).decode()
+
+    def nats(self):
+        """A connection to the owned nats-server itself, past the door."""
+        nats = next(pid for pid, name in self.engine_processes().items() if name == "nats")
+        ports = json.loads(next((self.data / "nats").glob(f"*_{nats}.ports")).read_text())
+        port = int(ports["nats"][0].rsplit(":", 1)[1])
+        token = next(self.data.rglob("nats.token")).read_text().strip()
+        return clients.NatsProducer(("127.0.0.1", port), token)
+
+    def jetstream(self, request, body=b"{}"):
+        """Asks it as its operator would."""
+        with self.nats() as client:
+            client.subscribe(client.inbox)
+            client.publish("$JS.API." + request, body, reply=client.inbox)
+            return json.loads(client.next()[2])
+
     def run(self, *arguments, code=0, **options):
         """The command line's output. Fails when it ends with another code; None takes any."""
         done = subprocess.run(

@@ -1,0 +1,263 @@
+"""Ingest under faults: whatever is killed, lost or set back, each message is one row."""
+
+import json
+import os
+import random
+import shutil
+import threading
+import time
+import unittest
+
+import clients
+import node
+
+
+FAULTS = """
+roles:
+  writer:
+    postgres: {databases: [shop]}
+ingest:
+  events:
+    subject: events.>
+    stream: EVENTS
+    role: writer
+    key: "{k}"
+    workers: 3
+    batch: 200
+    ack_wait: 2s
+    sql: "INSERT INTO events (n, k, place) VALUES ({n}, {k}, {meridian.sequence})"
+"""
+STAMP = "iss=meridian;sub=producer;role=producer;req=0193a1c2d3e47f5a8b9c0d1e2f3a4b5c"
+
+
+class Producer(threading.Thread):
+    """Publishes n = 0, 1, ... straight to the server, each until the stream has acknowledged it."""
+
+    def __init__(self, running, count, poison=None, pause=0.0):
+        super().__init__(daemon=True)
+        self.node = running
+        self.count = count
+        self.pause = pause  # Before each window of messages.
+        self.poison = poison or (lambda n: False)
+        self.acknowledged = set()
+        self.failure = None
+        self.stopped = False
+
+    def run(self):
+        try:
+            while len(self.acknowledged) < self.count and not self.stopped:
+                try:
+                    with self.node.nats() as client:
+                        self.publish(client)
+                except (OSError, clients.Ended, StopIteration, AssertionError, FileNotFoundError,
+                        json.JSONDecodeError):
+                    time.sleep(0.02)
+        except BaseException as error:  # pylint: disable=broad-except
+            self.failure = error
+
+    def publish(self, client):
+        client.subscribe(client.inbox + ".*")
+        for begin in range(0, self.count, 250):
+            time.sleep(self.pause)
+            wanted = [n for n in range(begin, min(begin + 250, self.count))
+                      if n not in self.acknowledged]
+            while wanted and not self.stopped:
+                for n in wanted:
+                    body = json.dumps({"n": "x" if self.poison(n) else n, "k": n % 7, "of": n})
+                    client.publish(f"events.{n % 3}", body,
+                                   {"Nats-Msg-Id": f"p:{n}", "Meridian-Identity": STAMP},
+                                   reply=f"{client.inbox}.{n}")
+                for _ in wanted:
+                    subject, head, body = client.next()
+                    if "503" not in head.split("\r\n")[0] and b"error" not in body:
+                        self.acknowledged.add(int(subject.rsplit(".", 1)[1]))
+                wanted = [n for n in wanted if n not in self.acknowledged]
+                if wanted:
+                    time.sleep(0.05)
+
+
+class IngestFaultTest(unittest.TestCase):
+    def setUp(self):
+        self.node = node.use_node(self, FAULTS, shop=False)
+        self.node.owner(
+            "CREATE TABLE events (seq bigserial, n int NOT NULL, k int NOT NULL, place bigint);"
+            "GRANT INSERT ON events TO writer; GRANT USAGE ON SEQUENCE events_seq_seq TO writer"
+        )
+        node.wait_until(lambda: self.state()["state"] == "running", "the rule runs")
+
+    def state(self):
+        told = self.node.run("--json", "ingest", "status", code=None)
+        if not told.stdout.startswith("{"):
+            return {"state": "none", "why": told.stderr}
+        return json.loads(told.stdout)["rules"][0]
+
+    def numbers(self, sql):
+        return [int(each or 0) for each in self.node.owner(sql).split("|")]
+
+    def check_exact(self, count, dead=0):
+        """Every message is one row or one dead letter, and within a key in order."""
+        def all_there():
+            return self.numbers("SELECT count(*) FROM events")[0] >= count - dead
+
+        node.wait_until(all_there, f"{count - dead} rows", patience=90)
+        self.assertEqual(
+            self.numbers("SELECT count(*), count(DISTINCT n) FROM events"),
+            [count - dead, count - dead],
+        )
+        node.wait_until(
+            lambda: self.numbers("SELECT count(*) FROM meridian.dead_letters")[0] == dead,
+            f"{dead} dead letters",
+        )
+        self.assertEqual(self.numbers(
+            "SELECT count(*) FROM (SELECT place < lag(place) OVER (PARTITION BY k ORDER BY seq)"
+            " AS back FROM events) AS x WHERE back"), [0])
+
+    def test_everything_is_killed_under_load(self):
+        random.seed(4)
+        count = 30_000
+        producer = Producer(self.node, count, poison=lambda n: n % 1_000 == 17, pause=0.03)
+        producer.start()
+        kills = []
+        while producer.is_alive() and len(kills) < 9:
+            time.sleep(random.uniform(0.1, 0.5))
+            target = ("meridian", "nats", "postgres")[len(kills) % 3]
+            kills.append(target)
+            if target == "meridian":
+                self.node.kill()
+                node.wait_until(lambda: not self.node.engine_processes(), "the engines end")
+                self.node.start()
+            else:
+                self.node.kill_engine(target)
+        producer.join(90)
+        self.assertIsNone(producer.failure)
+        self.assertEqual(len(producer.acknowledged), count)
+        self.assertGreaterEqual(len(kills), 6)
+        self.check_exact(count, dead=30)
+
+    def test_a_bug_that_acknowledges_before_the_commit_would_be_found(self):
+        self.node.stop()
+        self.node.start("--test-mutation", "ack-before-commit")
+        node.wait_until(lambda: self.state()["state"] == "running", "the rule runs")
+        lost = 0
+        for attempt in range(10):
+            producer = Producer(self.node, (attempt + 1) * 3_000)
+            producer.acknowledged = set(range(attempt * 3_000))
+            producer.start()
+            time.sleep(0.15)
+            self.node.kill()
+            node.wait_until(lambda: not self.node.engine_processes(), "the engines end")
+            self.node.start("--test-mutation", "ack-before-commit")
+            producer.join(60)
+            time.sleep(1)
+            node.wait_until(lambda: self.state().get("pending") == 0, "all is delivered")
+            time.sleep(1)
+            rows = self.numbers("SELECT count(DISTINCT n) FROM events")[0]
+            lost = (attempt + 1) * 3_000 - rows
+            if lost > 0:
+                break
+        self.assertGreater(lost, 0)
+
+    def publish(self, first, count):
+        producer = Producer(self.node, first + count)
+        producer.acknowledged = set(range(first))
+        producer.run()
+        self.assertIsNone(producer.failure)
+
+    def test_the_database_is_restored_to_an_earlier_point(self):
+        self.publish(0, 500)
+        self.check_exact(500)
+        tables = ("events", "meridian.ingest_batches", "meridian.ingest_ids", "meridian.leases",
+                  "meridian.ingest_rules")
+        for table in tables:
+            self.node.owner(f"CREATE TABLE kept_{table.replace('.', '_')} AS SELECT * FROM {table}")
+        self.publish(500, 500)
+        self.check_exact(1_000)
+        self.node.run("ingest", "pause", "events")
+        node.wait_until(lambda: self.state()["state"] == "paused", "it is paused")
+        self.node.owner(
+            "BEGIN; DELETE FROM events; INSERT INTO events SELECT * FROM kept_events;"
+            "DELETE FROM meridian.ingest_batches;"
+            "INSERT INTO meridian.ingest_batches SELECT * FROM kept_meridian_ingest_batches;"
+            "DELETE FROM meridian.ingest_ids;"
+            "INSERT INTO meridian.ingest_ids SELECT * FROM kept_meridian_ingest_ids;"
+            "UPDATE meridian.ingest_rules r SET floor = k.floor, floor_time = k.floor_time,"
+            " paused = false FROM kept_meridian_ingest_rules k; COMMIT"
+        )
+        self.check_exact(1_000)
+        self.assertIn("the database lost commits", self.node.log_text())
+
+    def test_a_stream_that_was_made_again_waits_for_an_operator(self):
+        self.publish(0, 300)
+        self.check_exact(300)
+        self.node.jetstream("STREAM.DELETE.EVENTS")
+        created = self.node.jetstream(
+            "STREAM.CREATE.EVENTS",
+            json.dumps({"name": "EVENTS", "subjects": ["events.>"], "storage": "file",
+                        "retention": "limits"}).encode(),
+        )
+        self.assertNotIn("error", created)
+        node.wait_until(lambda: self.state()["state"] == "blocked", "it is blocked")
+        self.assertIn("deleted and made again", self.state()["why"])
+        self.publish(300, 300)
+        self.assertEqual(self.numbers("SELECT count(*) FROM events"), [300])
+        self.node.run("ingest", "resume", "events", "--accept-stream")
+        self.check_exact_without_order(600)
+
+    def check_exact_without_order(self, count):
+        node.wait_until(
+            lambda: self.numbers("SELECT count(*), count(DISTINCT n) FROM events")
+            == [count, count],
+            f"{count} rows",
+        )
+
+    def test_a_purged_stream_is_a_gap_and_nothing_stops(self):
+        self.publish(0, 300)
+        self.check_exact(300)
+        self.node.run("ingest", "pause", "events")
+        node.wait_until(lambda: self.state()["state"] == "paused", "it is paused")
+        self.publish(300, 100)
+        self.node.jetstream("STREAM.PURGE.EVENTS")
+        self.publish(400, 100)
+        self.node.run("ingest", "resume", "events")
+        self.check_exact(400)
+        self.assertIn("retention gap", self.node.log_text())
+        self.assertEqual(self.state()["gap"], "301 to 400")
+
+    def test_a_consumer_that_is_deleted_is_made_again(self):
+        self.publish(0, 300)
+        self.check_exact(300)
+        self.node.jetstream("CONSUMER.DELETE.EVENTS.meridian_events")
+        self.publish(300, 300)
+        self.check_exact(600)
+
+    def test_a_stream_that_lost_its_end_and_uses_its_numbers_again(self):
+        self.publish(0, 300)
+        self.check_exact(300)
+        kept = self.node.root / "kept"
+        store = self.node.data / "nats" / "jetstream"
+        self.node.stop()
+        shutil.copytree(store, kept)
+        self.node.start()
+        node.wait_until(lambda: self.state()["state"] == "running", "the rule runs")
+        self.publish(300, 300)
+        self.check_exact(600)
+        self.node.stop()
+        for path in [store, *store.rglob("*")]:
+            owner = path.stat()
+        shutil.rmtree(store)
+        shutil.copytree(kept, store)
+        for path in [store, *store.rglob("*")]:
+            os.chown(path, owner.st_uid, owner.st_gid)
+        # As of before: 300 messages. What is published now takes the numbers of those that are gone.
+        self.node.start()
+        node.wait_until(lambda: self.state()["state"] == "blocked", "it is blocked")
+        self.assertIn("lost its end", self.state()["why"])
+        self.publish(600, 400)
+        self.node.run("ingest", "resume", "events")
+        self.check_exact_without_order(1_000)
+        self.assertIn("sequence re-use", self.node.log_text())
+
+
+
+if __name__ == "__main__":
+    node.main()
