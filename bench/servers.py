@@ -66,7 +66,8 @@ listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", n
 limits: {{ visits_max: 50000, visits_per_address: 50000, unauthenticated_per_address: 20000 }}
 token: {{ ttl_default: 6h, ttl_max: 1d }}
 engines:
-  postgres: {{ max_connections: 700 }}
+  # 256 of each of the sides, which keep what they had, and some.
+  postgres: {{ max_connections: 1000 }}
   redis: {{ appendonly: false }}
 timeline: {{ commit_wait: {commit_wait} }}
 roles:

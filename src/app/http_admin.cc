@@ -170,6 +170,10 @@ Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadli
   const std::string resource = text_of(body, "resource");
   const std::string wanted_role = text_of(body, "role");
   const Secret token(text_of(body, "token"));
+  // The name of a certificate that the client would show.
+  std::vector<std::string> certificate;
+  if (std::string name = text_of(body, "certificate"); !name.empty())
+    certificate.push_back(std::move(name));
 
   json::Writer writer;
   writer.begin_object();
@@ -181,7 +185,7 @@ Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadli
   if (!verified) co_return finish(false, "the token: " + verified.error().detail());
   writer.member("issuer", (*verified)->issuer).member("subject", (*verified)->subject);
   writer.member("expires_at", to_rfc3339((*verified)->expires_at));
-  auto principal = parts_.gate.bind(**verified, wanted_role);
+  auto principal = parts_.gate.bind(**verified, certificate, wanted_role);
   if (!principal) co_return finish(false, principal.error().detail());
   writer.member("role", (*principal)->role_name).member("binding", (*principal)->binding);
   const Decision decision = Gate::decide(**principal, *door, *action, resource);

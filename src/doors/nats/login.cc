@@ -189,12 +189,15 @@ Async<bool> NatsVisit::admit(nats::ConnectOptions& options) {
                         : !options.password.empty() ? options.password
                                                     : options.jwt;
   const Peer peer = visit_.peer();
+  const std::vector<std::string> certificate_names = visit_.stream().certificate_names();
   auto admitted =
       co_await shared_.parts.gate.admit({.request = visit_.request(),
                                          .visit = visit_.id(),
                                          .door = DoorName::nats,
                                          .peer = &peer,
-                                         .wanted_role = options.user},
+                                         .wanted_role = options.user,
+                                         .database = {},
+                                         .certificate_names = certificate_names},
                                         token.reveal(),
                                         Deadline::at(since_ + shared_.parts.limits.login_timeout));
   if (!admitted) {

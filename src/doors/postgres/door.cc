@@ -91,9 +91,9 @@ class PostgresDoor final : public Door {
     const Shield shield(co_await this_fibre());
     std::string message;
     append_complaint(message, postgres::Severity::fatal, error, visit.request(), true);
-    (void)co_await write_all(
-        visit.stream(), message, shared_.parts.loop.after(shared_.parts.limits.farewell_timeout));
-    visit.stream().shutdown_write();
+    const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.farewell_timeout);
+    (void)co_await write_all(visit.stream(), message, deadline);
+    co_await say_goodbye(visit.stream(), deadline);
   }
 
   void take_cancel(Visit& visit, const OpenedCancel& cancel) {
@@ -136,13 +136,15 @@ class PostgresDoor final : public Door {
     if (token.empty()) {
       co_return fail(Errc::unauthenticated, "no token: give one as the password");
     }
+    const std::vector<std::string> certificate_names = visit.stream().certificate_names();
     MERIDIAN_CO_TRY(Admission admission,
                     co_await shared_.parts.gate.admit({.request = visit.request(),
                                                        .visit = visit.id(),
                                                        .door = DoorName::postgres,
                                                        .peer = &peer,
                                                        .wanted_role = user,
-                                                       .database = database},
+                                                       .database = database,
+                                                       .certificate_names = certificate_names},
                                                       token.reveal(),
                                                       deadline));
     token = Secret();

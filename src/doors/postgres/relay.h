@@ -151,9 +151,11 @@ class Relay final : public VisitControl {
   bool in_timeline_ = false;  // The database is the timeline's, and views depend on it.
   bool unflushed_ = false;    // The session may commit without waiting for the disk.
   bool leave_at_rest_ = false;
-  bool passing_on_ = false;       // An answer is on its way to the client, or held for the cache.
-  bool still_sending_ = false;    // The client is in the middle of a message that is refused.
-  bool cancel_sent_ = false;      // For the statement that is running.
+  bool still_sending_ = false;  // The client is in the middle of a message that is refused.
+  bool passing_on_ = false;  // An answer is on its way to the client, or held for the cache.
+  Duration cancel_pause_{};  // Before the next cancel of the statement that is running; zero:
+                             // none was sent.
+  Time cancel_again_at_{};
   bool server_ended_ = false;     // It has told the client why.
   bool lost_ = false;             // The backend is gone, or not to be believed any more.
   std::optional<Error> refused_;  // The server did not take what was injected.

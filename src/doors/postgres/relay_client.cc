@@ -32,6 +32,10 @@ Async<> Relay::read_client() {
     while (too_far_ahead()) {
       if (co_await answered_.wait() != Wake::ready) co_return;
     }
+    // A cancel that comes too late must not hit what the client asks for next.
+    while (cancelling_ > 0 && conversation_.expected_count() == 0) {
+      if (co_await cancelled_.wait() != Wake::ready) co_return;
+    }
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
       const Deadline idle = idle_deadline();
