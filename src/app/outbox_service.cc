@@ -36,11 +36,14 @@ class OutboxService::Worker {
       : loop_(loop),
         parts_(parts),
         statements_(loop, [this] { return session_options(); }),
+        reading_(loop, [this] { return session_options(); }),
+        marking_(loop, [this] { return session_options(); }),
         slow_(loop, [this] { return session_options(); }),
         leases_(loop, [this] { return session_options(); }),
         positions_(loop, [this] { return session_options(); }),
         connector_(loop, parts.blocking, parts.nats, parts.metrics),
-        store_(statements_, slow_, std::string(lease_name)),
+        store_({.numbering = statements_, .reading = reading_, .marking = marking_, .slow = slow_},
+               std::string(lease_name)),
         sink_(loop,
               connector_,
               {.stream = parts.config.stream,
@@ -86,6 +89,8 @@ class OutboxService::Worker {
     co_await positions_.close();
     co_await leases_.close();
     co_await slow_.close();
+    co_await marking_.close();
+    co_await reading_.close();
     co_await statements_.close();
   }
 
@@ -162,6 +167,8 @@ class OutboxService::Worker {
   EpollLoop& loop_;
   OutboxServiceParts& parts_;
   KeptStatements statements_;
+  KeptStatements reading_;
+  KeptStatements marking_;
   KeptStatements slow_;
   KeptStatements leases_;
   PostgresPositions positions_;

@@ -68,13 +68,14 @@ std::string to_interval(Duration duration) {
 
 }  // namespace
 
-Async<Result<void>> SqlOutboxStore::write(std::string_view sql,
+Async<Result<void>> SqlOutboxStore::write(Statements& statements,
+                                          std::string_view sql,
                                           std::vector<std::string> values,
                                           Deadline deadline) {
   std::vector<Parameter> parameters{lease_, epoch_};
   for (const std::string& value : values)
     parameters.emplace_back(value);
-  auto done = co_await statements_.run(sql, Parameters(parameters), deadline);
+  auto done = co_await statements.run(sql, Parameters(parameters), deadline);
   if (!done) co_return std::unexpected(done.error());
   co_return Result<void>();
 }
@@ -103,6 +104,7 @@ Async<Result<OutboxMarks>> SqlOutboxStore::marks(Deadline deadline) {
 
 Async<Result<void>> SqlOutboxStore::number(OutboxBatch batch, Deadline deadline) {
   co_return co_await write(
+      statements_,
       "SELECT meridian.number_outbox($1, $2::bigint, $3::bigint, $4::bigint[], $5::bigint[])",
       {std::to_string(batch.first),
        to_array_text(batch.runs, [](const IdRun& run) { return run.first; }),
@@ -180,7 +182,7 @@ Async<Result<std::vector<OutboxBatch>>> SqlOutboxStore::batches(std::uint64_t nu
   const std::string limit = std::to_string(count_max);
   MERIDIAN_CO_TRY(
       const Rows rows,
-      co_await statements_.run(
+      co_await reading_.run(
           "SELECT first, ids, counts FROM meridian.outbox_batches WHERE first >= coalesce("
           "(SELECT max(first) FROM meridian.outbox_batches WHERE first <= $1::bigint), 0)"
           " AND first + count > $1::bigint ORDER BY first LIMIT $2::int",
@@ -218,7 +220,7 @@ Async<Result<std::vector<OutboxRow>>> SqlOutboxStore::rows(std::vector<IdRun> ru
       to_array_text(spans, [](const IdRun& run) { return run.first + run.count - 1; });
   const std::string along = std::to_string(payload_read_along_max);
   MERIDIAN_CO_TRY(const Rows rows,
-                  co_await statements_.run(
+                  co_await reading_.run(
                       "SELECT o.id, o.subject, o.identity, o.headers, octet_length(o.payload),"
                       " CASE WHEN octet_length(o.payload) <= $3::int THEN o.payload END,"
                       " (extract(epoch FROM o.created_at) * 1000000)::bigint"
@@ -248,10 +250,10 @@ Async<Result<std::vector<OutboxRow>>> SqlOutboxStore::rows(std::vector<IdRun> ru
 Async<Result<std::string>> SqlOutboxStore::payload(std::uint64_t id, Deadline deadline) {
   const std::string number = std::to_string(id);
   MERIDIAN_CO_TRY(const Rows rows,
-                  co_await statements_.run("SELECT payload FROM meridian.outbox"
-                                           " WHERE id = $1::bigint",
-                                           {number},
-                                           deadline));
+                  co_await reading_.run("SELECT payload FROM meridian.outbox"
+                                        " WHERE id = $1::bigint",
+                                        {number},
+                                        deadline));
   if (rows.empty()) co_return fail(Errc::not_found, "row " + number + " of the outbox is gone");
   co_return parse_bytea(rows.text(0, 0));
 }
@@ -262,6 +264,7 @@ Async<Result<void>> SqlOutboxStore::mark_published(std::uint64_t number,
                                                    std::uint64_t done_id,
                                                    Deadline deadline) {
   co_return co_await write(
+      marking_,
       "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
       " UPDATE meridian.outbox_state SET published = $3::bigint, stream_created = $4,"
       " stream_sequence = $5::bigint, done_id = greatest(done_id, $6::bigint), condition = ''"
@@ -275,6 +278,7 @@ Async<Result<void>> SqlOutboxStore::mark_published(std::uint64_t number,
 
 Async<Result<void>> SqlOutboxStore::mark_settled(std::uint64_t id, Deadline deadline) {
   co_return co_await write(
+      marking_,
       "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
       " UPDATE meridian.outbox_state SET settled_id = greatest(settled_id, $3::bigint)"
       " FROM fence WHERE name = 'outbox'",
@@ -284,6 +288,7 @@ Async<Result<void>> SqlOutboxStore::mark_settled(std::uint64_t id, Deadline dead
 
 Async<Result<void>> SqlOutboxStore::adopt(OutboxMarks marks, Deadline deadline) {
   co_return co_await write(
+      marking_,
       "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
       " UPDATE meridian.outbox_state SET numbered = greatest(numbered, $3::bigint),"
       " published = $4::bigint, stream_created = $5, stream_sequence = $6::bigint,"
@@ -296,12 +301,12 @@ Async<Result<void>> SqlOutboxStore::adopt(OutboxMarks marks, Deadline deadline) 
 }
 
 Async<Result<void>> SqlOutboxStore::state_condition(std::string condition, Deadline deadline) {
-  co_return co_await write(
-      "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
-      " UPDATE meridian.outbox_state SET condition = $3"
-      " FROM fence WHERE name = 'outbox' AND condition <> $3",
-      {std::move(condition)},
-      deadline);
+  co_return co_await write(marking_,
+                           "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
+                           " UPDATE meridian.outbox_state SET condition = $3"
+                           " FROM fence WHERE name = 'outbox' AND condition <> $3",
+                           {std::move(condition)},
+                           deadline);
 }
 
 Async<Result<void>> SqlOutboxStore::bury(std::uint64_t number,
@@ -309,6 +314,7 @@ Async<Result<void>> SqlOutboxStore::bury(std::uint64_t number,
                                          std::string error,
                                          Deadline deadline) {
   co_return co_await write(
+      marking_,
       "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
       " INSERT INTO meridian.outbox_dead_letters"
       " (number, id, subject, identity, headers, payload, error)"
@@ -323,7 +329,7 @@ Async<Result<OutboxBacklog>> SqlOutboxStore::backlog(Deadline deadline) {
   // Rows without a number are counted up to a bound: that there are many is all that matters.
   MERIDIAN_CO_TRY(
       const Rows rows,
-      co_await statements_.run(
+      co_await marking_.run(
           "SELECT numbered - published, coalesce((SELECT (extract(epoch FROM clock_timestamp() - "
           "b.numbered_at) * 1000000)::bigint FROM meridian.outbox_batches b"
           " WHERE b.first + b.count - 1 > s.published ORDER BY b.first LIMIT 1), 0),"

@@ -106,9 +106,21 @@ class OutboxStore {
 
 class SqlOutboxStore final : public OutboxStore {
  public:
-  // `statements` runs as the owner of the schema meridian; another session is for what takes long.
-  SqlOutboxStore(Statements& statements, Statements& slow, std::string lease)
-      : statements_(statements), slow_(slow), lease_(std::move(lease)) {}
+  // Each runs as the owner of the schema meridian, on a session of its own: one answers in the
+  // order of what it is asked, and a commit waits for the disk.
+  struct Sessions {
+    Statements& numbering;
+    Statements& reading;
+    Statements& marking;
+    Statements& slow;  // For what takes long.
+  };
+
+  SqlOutboxStore(Sessions sessions, std::string lease)
+      : statements_(sessions.numbering),
+        reading_(sessions.reading),
+        marking_(sessions.marking),
+        slow_(sessions.slow),
+        lease_(std::move(lease)) {}
 
   // What the writes prove from now on.
   void set_epoch(std::uint64_t epoch) { epoch_ = std::to_string(epoch); }
@@ -145,11 +157,14 @@ class SqlOutboxStore final : public OutboxStore {
   Async<Result<std::uint64_t>> trim(Duration keep, Deadline deadline) override;
 
  private:
-  Async<Result<void>> write(std::string_view sql,
+  Async<Result<void>> write(Statements& statements,
+                            std::string_view sql,
                             std::vector<std::string> values,
                             Deadline deadline);
 
   Statements& statements_;
+  Statements& reading_;
+  Statements& marking_;
   Statements& slow_;
   std::string lease_;
   std::string epoch_ = "0";
