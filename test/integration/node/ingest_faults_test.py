@@ -127,7 +127,7 @@ class IngestFaultTest(unittest.TestCase):
         kills = []
         while producer.is_alive() and len(kills) < 9:
             # Published and worked on while it happens.
-            producer.limit = (len(kills) + 1) * count // 9
+            producer.limit = (len(kills) + 1) * count // 10
             time.sleep(random.uniform(0.05, 0.4))
             target = ("meridian", "nats", "postgres")[len(kills) % 3]
             kills.append(target)
@@ -137,6 +137,7 @@ class IngestFaultTest(unittest.TestCase):
                 self.node.start()
             else:
                 self.node.kill_engine(target)
+        producer.limit = count
         producer.join(90)
         self.assertIsNone(producer.failure)
         self.assertEqual(len(producer.acknowledged), count)
@@ -334,7 +335,7 @@ class TwoNodesTest(unittest.TestCase):
         self.addCleanup(setattr, producer, "stopped", True)
         kills = 0
         while producer.is_alive() and kills < 4:
-            producer.limit = (kills + 1) * count // 4
+            producer.limit = (kills + 1) * count // 5
             time.sleep(0.5)
             owner = next((each for each in self.nodes if '"running"' in each.run(
                 "--json", "ingest", "status", code=None).stdout), None)
@@ -343,6 +344,7 @@ class TwoNodesTest(unittest.TestCase):
             owner.kill()
             owner.start(command="serve")
             kills += 1
+        producer.limit = count
         producer.join(60)
         self.assertIsNone(producer.failure)
         self.assertEqual(kills, 4)
