@@ -3,7 +3,9 @@
 
     script/bench                 every measure; medians of 5
     script/bench --quick         coarse: shorter runs, medians of 3, in under five minutes
-    script/bench --only WORD     only groups whose name has the word: postgres logins result redis nats trail commit idle feed ingest
+    script/bench --only WORD     only groups whose name has the word: postgres logins result redis nats trail commit idle feed
+                                 ingest outbox
+    script/bench --build         also a clean build of what is committed and script/test, each on two cores
 
 Prints one table and writes bench/results/<date>-<commit>.json. bench/README.md explains both.
 """
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 import measures
@@ -86,6 +89,15 @@ def print_table(rows):
             for i, (text, width) in enumerate(zip(line, widths))
         ]
         print("  ".join(parts).rstrip())
+    missed = {}
+    for row in rows:
+        if row.held is False:
+            missed.setdefault(measures.cause(row), []).append(row.measure)
+    if missed:
+        print("\nWhy what was missed was missed:")
+    for why, names in missed.items():
+        print(textwrap.fill("; ".join(names), 120, initial_indent="  ", subsequent_indent="  "))
+        print(textwrap.fill(why + ".", 120, initial_indent="    ", subsequent_indent="    "))
 
 
 def groups(setting, folder):
@@ -97,6 +109,7 @@ def groups(setting, folder):
         "redis": lambda: measures.redis_rows(setting),
         "nats": lambda: measures.nats_rows(setting),
         "ingest": lambda: measures.ingest_rows(setting),
+        "outbox": lambda: measures.outbox_rows(setting, folder),
         "postgres": lambda: measures.postgres_rows(setting),
         "logins": lambda: measures.storm_rows(setting, folder),
         "commit": lambda: measures.commit_rows(setting) + measures.invalidation_rows(setting),
@@ -118,7 +131,7 @@ def everything(options, folder):
             stack.callback(server.stop)
             return server
 
-        build = pathlib.Path(options.build)
+        build = pathlib.Path(options.programs)
         node = started(servers.Node(build / "src/meridian", folder, "node"))
         no_wait = started(servers.Node(build / "src/meridian", folder, "nowait", commit_wait="off", scale=1))
         no_trail = started(servers.Node(build / "bench/meridian_untrailed", folder, "untrailed"))
@@ -142,14 +155,15 @@ def main():
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", action="append", default=[], metavar="WORD")
-    parser.add_argument("--build", default=str(servers.ROOT / "build/release"), help=argparse.SUPPRESS)
+    parser.add_argument("--build", action="store_true")
+    parser.add_argument("--programs", default=str(servers.ROOT / "build/release"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     # A program that is older than its source would be filed under the wrong commit.
     subprocess.run(
-        ["cmake", "--build", options.build, "--target", "meridian", "meridian_untrailed", "nats_bench", "ingest_bench"],
+        ["cmake", "--build", options.programs, "--target", "meridian", "meridian_untrailed", "nats_bench", "ingest_bench"],
         stdout=sys.stderr, check=True,
     )
     folder = pathlib.Path(tempfile.mkdtemp(prefix="meridian-bench-"))
@@ -157,24 +171,30 @@ def main():
     began = time.monotonic()
     facts = {"machine": machine(), "commit": commit(), "quick": options.quick}
     facts["versions"] = {
-        "meridian": first_line(str(pathlib.Path(options.build) / "src/meridian"), "version"),
+        "meridian": first_line(str(pathlib.Path(options.programs) / "src/meridian"), "version"),
         "pgbouncer": first_line("pgbouncer", "--version"),
         "redis": first_line("redis-server", "--version"),
         "nats": first_line("nats-server", "--version"),
         "pgbench": first_line("pgbench", "--version"),
     }
     rows, failed = [], []
+
+    def measure(name, run):
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        try:
+            rows.extend(run())
+        except Exception as error:  # One measure that cannot be taken does not hide the others.
+            failed.append({"group": name, "error": f"{type(error).__name__}: {error}"})
+
     try:
         with everything(options, folder) as setting:
             facts["versions"]["postgres"] = setting.node.owner().query("SHOW server_version")[0][0]
             for name, run in groups(setting, folder).items():
-                if options.only and not any(word in name for word in options.only):
-                    continue
-                print(f"measuring {name} ...", file=sys.stderr, flush=True)
-                try:
-                    rows += run()
-                except Exception as error:  # One measure that cannot be taken does not hide the others.
-                    failed.append({"group": name, "error": f"{type(error).__name__}: {error}"})
+                if not options.only or any(word in name for word in options.only):
+                    measure(name, run)
+        # With nothing else running.
+        if options.build:
+            measure("build", lambda: measures.build_rows(folder, os.sched_getaffinity(0)))
     except BaseException:
         print(f"bench: what the servers wrote is in {folder}", file=sys.stderr)
         raise
@@ -194,7 +214,10 @@ def main():
     path.write_text(
         json.dumps(
             {**facts, "failed": failed,
-             "rows": [{**dataclasses.asdict(row), "ratio": row.ratio, "held": row.held} for row in rows]},
+             "rows": [
+                 {**dataclasses.asdict(row), "ratio": row.ratio, "held": row.held, "cause": measures.cause(row)}
+                 for row in rows
+             ]},
             indent=1,
         ) + "\n"
     )

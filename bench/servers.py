@@ -66,7 +66,8 @@ listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", n
 limits: {{ visits_max: 50000, visits_per_address: 50000, unauthenticated_per_address: 20000 }}
 token: {{ ttl_default: 6h, ttl_max: 1d }}
 engines:
-  postgres: {{ max_connections: 700 }}
+  # 256 of each of the sides, which keep what they had, and some.
+  postgres: {{ max_connections: 1000 }}
   redis: {{ appendonly: false }}
 timeline: {{ commit_wait: {commit_wait} }}
 roles:
@@ -107,7 +108,7 @@ views:
 class Node:
     """A Meridian node with its own PostgreSQL, Redis, tables and pgbench tables."""
 
-    def __init__(self, program, folder, name, *, loops=2, commit_wait="door", scale=10):
+    def __init__(self, program, folder, name, *, loops=2, commit_wait="door", scale=10, more=""):
         self.program = str(program)
         self.name = name
         self.data = folder / name
@@ -116,6 +117,7 @@ class Node:
             CONFIG.format(
                 data=self.data, name=name, loops=loops, commit_wait=commit_wait, database=DATABASE
             )
+            + more
         )
         self.environment = {**os.environ, "MERIDIAN_DATA": str(self.data)}
         self.log = open(folder / f"{name}.log", "w", encoding="utf-8")
@@ -234,6 +236,17 @@ class Node:
         if not values:
             raise KeyError(name)
         return sum(values)
+
+    def buckets(self, name):
+        """A histogram: how many observations lie below each bound, in seconds."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = {}
+        for line in text.splitlines():
+            if line.startswith(name + "_bucket{"):
+                bound = float(line.split('le="')[1].split('"')[0])
+                found[bound] = found.get(bound, 0) + float(line.rsplit(" ", 1)[1])
+        return found
 
     def stop(self):
         stop(self.process, 60)

@@ -73,9 +73,43 @@ def check_scripts(root: pathlib.Path) -> list[str]:
     return found
 
 
+def check_security(root: pathlib.Path) -> list[str]:
+    """Every test that docs/security.md names is there."""
+    tests = set()
+    for folder in ("src", "test"):
+        for path in (root / folder).rglob("*.cc"):
+            for suite, name in re.findall(r"^TEST(?:_[FP])?\((\w+),\s*(\w+)\)", path.read_text(encoding="utf-8"), re.M):
+                tests |= {f"{suite}.{name}", f"{suite}.*"}
+    words = set()
+    for path in (root / "test").rglob("*.py"):
+        words |= set(re.findall(r"^\s*(?:class|def) (\w+)", path.read_text(encoding="utf-8"), re.M))
+        words.add(path.name)
+    found = []
+    suite = ""
+    page = root / "docs/security.md"
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        for text in re.findall(r"`([^`]+)`", line):
+            if re.fullmatch(r"[A-Z]\w+\.([A-Z]\w+|\*)", text):
+                suite = text.split(".")[0]
+                there = text in tests
+            elif re.fullmatch(r"\.[A-Z]\w+", text):
+                there = suite + text in tests
+            elif re.fullmatch(r"test_\w+|\w+_test\.py|[A-Z]\w+Test(\.test_\w+)?", text):
+                there = f"{text}.*" in tests or all(word in words for word in ([text] if text.endswith(".py") else text.split(".")))
+            elif re.fullmatch(r"(postgres|redis|nats)/\w+\.txt", text):
+                there = (root / "test/transcripts" / text).exists()
+            elif text.endswith((".cc", ".h")) and "*" not in text:
+                there = (root / "src" / text).exists()
+            else:
+                continue
+            if not there:
+                found.append(f"docs/security.md:{number}: {text} is not there")
+    return found
+
+
 def main() -> int:
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1]).resolve()
-    found = check_folders(root) + check_scripts(root)
+    found = check_folders(root) + check_scripts(root) + check_security(root)
     for folder in ("src", "test", "bench"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in (".h", ".cc") and path.is_file():

@@ -87,6 +87,11 @@ Async<http::Response> HttpService::administer(std::string path,
     writer.begin_object().member("text", *said).end_object();
     co_return answer(200, writer.take());
   }
+  if (request.method == "GET" && path == "outbox") co_return co_await outbox_status();
+  if (request.method == "GET" && path == "outbox-dead-letters")
+    co_return co_await outbox_dead_letters(deadline);
+  if (request.method == "POST" && path == "outbox-resume")
+    co_return co_await resume_outbox(std::move(body), std::move(caller), deadline);
   if (path.starts_with("ingest/")) {
     co_return co_await administer_ingest(
         path.substr(7), std::move(body), std::move(caller), deadline);
@@ -173,6 +178,10 @@ Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadli
   const std::string resource = text_of(body, "resource");
   const std::string wanted_role = text_of(body, "role");
   const Secret token(text_of(body, "token"));
+  // The name of a certificate that the client would show.
+  std::vector<std::string> certificate;
+  if (std::string name = text_of(body, "certificate"); !name.empty())
+    certificate.push_back(std::move(name));
 
   json::Writer writer;
   writer.begin_object();
@@ -184,7 +193,7 @@ Async<http::Response> HttpService::test_policy(json::Value body, Deadline deadli
   if (!verified) co_return finish(false, "the token: " + verified.error().detail());
   writer.member("issuer", (*verified)->issuer).member("subject", (*verified)->subject);
   writer.member("expires_at", to_rfc3339((*verified)->expires_at));
-  auto principal = parts_.gate.bind(**verified, wanted_role);
+  auto principal = parts_.gate.bind(**verified, certificate, wanted_role);
   if (!principal) co_return finish(false, principal.error().detail());
   writer.member("role", (*principal)->role_name).member("binding", (*principal)->binding);
   const Decision decision = Gate::decide(**principal, *door, *action, resource);
@@ -368,6 +377,72 @@ http::Response HttpService::list_views() const {
   }
   writer.end_array().end_object();
   return answer(200, writer.take());
+}
+
+Async<http::Response> HttpService::outbox_status() {
+  if (!parts_.outbox) {
+    co_return refuse(Error(Errc::not_found,
+                           "nothing is published: there is no rule under `publish`, or no NATS"));
+  }
+  auto status = co_await parts_.outbox->status();
+  if (!status) co_return refuse(status.error());
+  const Outbox::Status& outbox = status->outbox;
+  json::Writer writer;
+  writer.begin_object();
+  writer.name("owner").boolean(status->owner);
+  if (!status->owner) writer.member("owned_by", status->owner_name);
+  writer.member("state", to_string(outbox.state));
+  writer.name("in_commit_order").boolean(outbox.by_feed);
+  const auto number = [&](std::string_view name, std::uint64_t value) {
+    writer.name(name).integer(static_cast<std::int64_t>(value));
+  };
+  number("numbered", outbox.numbered);
+  number("published", outbox.published);
+  number("waiting", outbox.numbered - std::min(outbox.numbered, outbox.published));
+  writer.name("oldest_seconds").number(std::chrono::duration<double>(outbox.oldest_age).count());
+  writer.name("alarm").boolean(outbox.alarm);
+  number("dead_letters_since_start", outbox.dead_letters);
+  writer.member("problem", outbox.problem.empty() ? status->lease_problem : outbox.problem);
+  writer.name("broken_rules").begin_array();
+  for (const BrokenRule& rule : parts_.timeline.broken_rules()) {
+    writer.begin_object().member("name", rule.name).member("reason", rule.reason).end_object();
+  }
+  writer.end_array().end_object();
+  co_return answer(200, writer.take());
+}
+
+Async<http::Response> HttpService::resume_outbox(json::Value body,
+                                                 HttpCaller caller,
+                                                 Deadline deadline) {
+  const std::string how = text_of(body, "how");
+  if (how != "republish" && how != "skip") {
+    co_return refuse(Error(Errc::invalid, "say how: republish or skip"));
+  }
+  if (auto recorded = record(caller, "outbox_resume", how); !recorded)
+    co_return refuse(recorded.error());
+  auto done = co_await parts_.timeline.resume_outbox(how, deadline);
+  if (!done) co_return refuse(done.error());
+  co_return answer(200, "{}");
+}
+
+Async<http::Response> HttpService::outbox_dead_letters(Deadline deadline) {
+  constexpr std::uint32_t shown_max = 1'000;
+  auto rows = co_await parts_.timeline.outbox_dead_letters(shown_max, deadline);
+  if (!rows) co_return refuse(rows.error());
+  json::Writer writer;
+  writer.begin_object().name("dead_letters").begin_array();
+  for (std::size_t i = 0; i < rows->count(); ++i) {
+    writer.begin_object()
+        .member("number", rows->text(i, 0))
+        .member("id", rows->text(i, 1))
+        .member("subject", rows->text(i, 2))
+        .member("error", rows->text(i, 3))
+        .member("at", rows->text(i, 4))
+        .member("payload_bytes", rows->text(i, 5))
+        .end_object();
+  }
+  writer.end_array().end_object();
+  co_return answer(200, writer.take());
 }
 
 http::Response HttpService::list_roles() const {

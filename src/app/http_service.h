@@ -71,6 +71,9 @@ class HttpService final : public HttpHandler {
   http::Response mint(const json::Value& body, const HttpCaller& caller);
   Async<http::Response> revoke(json::Value body, HttpCaller caller, Deadline deadline);
   Async<http::Response> test_policy(json::Value body, Deadline deadline);
+  Async<http::Response> outbox_status();
+  Async<http::Response> resume_outbox(json::Value body, HttpCaller caller, Deadline deadline);
+  Async<http::Response> outbox_dead_letters(Deadline deadline);
   Async<http::Response> administer_ingest(std::string action,
                                           json::Value body,
                                           HttpCaller caller,

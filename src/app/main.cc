@@ -25,6 +25,7 @@ int main(int count, char** arguments) {
   add_token_commands(program, line, code);
   add_trail_commands(program, line, code);
   add_policy_commands(program, line, code);
+  add_outbox_commands(program, line, code);
   add_ingest_commands(program, line, code);
   add_config_commands(program, line, code);
   try {

@@ -19,7 +19,7 @@ namespace meridian {
 namespace {
 
 // Whoever is writing into the table is waited for, and waits for us, no longer than this.
-constexpr std::string_view lock_timeout = "SET LOCAL lock_timeout = '500ms'";
+constexpr std::string_view lock_timeout = "SELECT set_config('lock_timeout', '500ms', true)";
 constexpr int attempts_max = 5;
 constexpr std::string_view function_prefix = "publish_";
 constexpr std::string_view trigger_prefix = "meridian_publish_";

@@ -77,7 +77,6 @@ class OutboxService::Worker {
     return {.owner = lease_.held(),
             .owner_name = lease_.holder(),
             .outbox = outbox_.status(),
-            .feed = commits_.live(),
             .lease_problem = lease_.last_error() ? lease_.last_error()->detail() : std::string()};
   }
 

@@ -43,7 +43,6 @@ class OutboxService {
     bool owner = false;
     std::string owner_name;  // Who has the lease, where that is another.
     Outbox::Status outbox;
-    bool feed = false;  // Rows are numbered in the very order of their commits.
     std::string lease_problem;
   };
   Async<Result<Status>> status();

@@ -71,7 +71,8 @@ Result<PostgresOptions> PostgresServer::role_options(const RoleKeys& keys,
                          .user = role,
                          .password = std::move(password),
                          .database = database,
-                         .statement_timeout = statement_timeout};
+                         .statement_timeout = statement_timeout,
+                         .lock_timeout = PostgresOptions::gives_way};
 }
 
 }  // namespace meridian

@@ -86,7 +86,12 @@ TimelineService::TimelineService(EpollLoop& loop,
       server_(std::move(server)),
       config_(std::move(config)),
       schema_changed_(std::move(schema_changed)),
-      admin_(loop, [this] { return server_.admin_options(); }),
+      admin_(loop,
+             [this] {
+               PostgresOptions options = server_.admin_options();
+               options.lock_timeout = PostgresOptions::gives_way;
+               return options;
+             }),
       positions_(loop, [this] { return server_.admin_options(); }),
       invalidator_(shared.coherence, *this, shared.metrics),
       revocation_feed_(loop, shared.revocations, admin_),
@@ -540,6 +545,30 @@ Async<Result<std::string>> TimelineService::revoke(Revocation revocation,
                                            Parameter(revoked)},
                                           deadline));
   co_return std::string(rows.text(0, 0));
+}
+
+Async<Result<void>> TimelineService::resume_outbox(std::string how, Deadline deadline) {
+  MERIDIAN_CO_TRY(PostgresSession * session, co_await admin_.get(deadline));
+  MERIDIAN_CO_TRY(
+      const Rows rows,
+      co_await session->query("UPDATE meridian.outbox_state SET resume = $1 WHERE name ="
+                              " 'outbox' AND condition <> '' RETURNING 1",
+                              {how},
+                              deadline));
+  if (rows.empty()) co_return fail(Errc::conflict, "there is no gap to go on behind");
+  co_return Result<void>();
+}
+
+Async<Result<Rows>> TimelineService::outbox_dead_letters(std::uint32_t count_max,
+                                                         Deadline deadline) {
+  MERIDIAN_CO_TRY(PostgresSession * session, co_await admin_.get(deadline));
+  const std::string count = std::to_string(count_max);
+  co_return co_await session->query(
+      "SELECT number, id, subject, error, to_char(at AT TIME ZONE 'UTC',"
+      " 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), octet_length(payload)"
+      " FROM meridian.outbox_dead_letters ORDER BY number DESC LIMIT $1::int",
+      {count},
+      deadline);
 }
 
 void TimelineService::voided(TransactionId transaction,

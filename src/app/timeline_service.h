@@ -66,6 +66,14 @@ class TimelineService final : public InvalidationListener {
   // Writes a row into meridian.revocations; the feed brings it to every node. Returns its id.
   Async<Result<std::string>> revoke(Revocation revocation, std::string by, Deadline deadline);
 
+  // Asks whoever owns the outbox to go on behind a gap: "republish" or "skip". Errors: conflict,
+  // when there is no gap.
+  Async<Result<void>> resume_outbox(std::string how, Deadline deadline);
+
+  // What could not become messages, the newest first: number, id, subject, error, time, payload's
+  // size.
+  Async<Result<Rows>> outbox_dead_letters(std::uint32_t count_max, Deadline deadline);
+
   // The newest signed head of a shard, to be copied into the database.
   void keep_head(const trail::SignedHead& head);
 

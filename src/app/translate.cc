@@ -23,6 +23,7 @@ RoleConfig to_role(const std::string& name, const config::RoleConfig& role) {
     BindingConfig one{.issuer = binding.issuer,
                       .subject = binding.subject,
                       .claims = to_conditions(binding.claims),
+                      .certificate = binding.certificate,
                       .review_by = {},
                       .after_review = binding.on_overdue == config::OnOverdue::stop
                                           ? AfterReview::stop

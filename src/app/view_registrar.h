@@ -41,8 +41,8 @@ struct RegistrarOptions {
 };
 
 // `session` looks things up; `open_as` gives a session of a role, to prepare the view's query with
-// its rights. Errors are those of the sessions, and exhausted or conflict where the tables of a view
-// are locked; what is wrong with a view stands in `broken`.
+// its rights. Errors are those of the sessions, and exhausted or conflict where a view's tables are
+// locked; what is wrong with a view stands in `broken`.
 using OpenAs = std::function<Async<Result<std::unique_ptr<PostgresSession>>>(std::string role,
                                                                              Deadline deadline)>;
 

@@ -113,7 +113,9 @@ std::uint64_t Metrics::total(std::string_view name, const Labels& labels) const 
   const std::lock_guard lock(mutex_);
   std::uint64_t sum = 0;
   for (const Cell& cell : cells_) {
-    if (cell.name == name && (labels.empty() || cell.labels == labels)) sum += cell.counter.value();
+    if (cell.name != name || (!labels.empty() && cell.labels != labels)) continue;
+    sum += cell.kind == Kind::gauge ? static_cast<std::uint64_t>(cell.gauge.value())
+                                    : cell.counter.value();
   }
   return sum;
 }

@@ -111,7 +111,7 @@ class Metrics {
   // The text format of Prometheus, version 0.0.4.
   std::string to_prometheus() const;
 
-  // All cells of this name and these labels, summed. Zero or empty when there is none.
+  // All counters or gauges of this name and these labels, summed. Zero or empty when there is none.
   std::uint64_t total(std::string_view name, const Labels& labels = {}) const;
   void merge_into(Histogram& sum, std::string_view name, const Labels& labels = {}) const;
 

@@ -19,15 +19,17 @@ ViewSet::ViewSet(std::vector<std::shared_ptr<const View>> views,
 }
 
 std::optional<ViewKey> ViewSet::find(std::string_view key) const {
+  // Made where the caller has it: it is large, and looked for with every read.
+  std::optional<ViewKey> found(std::in_place);
   for (const auto& view : views_) {
-    ViewKey found;
-    if (!view->pattern.match(key, found.parts)) continue;
-    found.view = view.get();
-    found.text = key;
-    found.hash = hash_bytes(key, seed_);
+    if (!view->pattern.match(key, found->parts)) continue;
+    found->view = view.get();
+    found->text = key;
+    found->hash = hash_bytes(key, seed_);
     return found;
   }
-  return std::nullopt;
+  found.reset();
+  return found;
 }
 
 }  // namespace meridian

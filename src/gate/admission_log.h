@@ -9,6 +9,7 @@
 #include "runtime/async.h"
 #include "runtime/stream.h"
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@ struct LoginAttempt {
   const Peer* peer;
   std::string_view wanted_role = {};  // Empty: the one that the token has.
   std::string_view database = {};     // postgres only.
+  // Of the client's verified certificate; see Stream::certificate_names().
+  std::span<const std::string> certificate_names = {};
 };
 
 struct Refusal {

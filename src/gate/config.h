@@ -53,6 +53,7 @@ struct BindingConfig {
   std::string issuer;                  // The name of an issuer.
   std::string subject;                 // Exact, or with `*` for a whole segment between / or :
   std::vector<ClaimCondition> claims;  // All of them.
+  std::string certificate{};           // Of the client: empty, "any", or a pattern of its names.
   std::optional<WallTime> review_by;
   AfterReview after_review = AfterReview::warn;
 };

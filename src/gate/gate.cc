@@ -95,7 +95,8 @@ Async<Result<Admission>> Gate::examine(LoginAttempt attempt,
   refusal.issuer = verified->issuer;
   refusal.subject = verified->subject;
   refusal.token_id = verified->token_id;
-  MERIDIAN_CO_TRY(PrincipalPointer principal, bind(*verified, attempt.wanted_role));
+  MERIDIAN_CO_TRY(PrincipalPointer principal,
+                  bind(*verified, attempt.certificate_names, attempt.wanted_role));
   const Revocation* const revocation =
       revocations_.get()->find(subject_of(*principal), loop_.wall_now());
   if (revocation) co_return fail(Errc::denied, revocation_text(*revocation));
@@ -113,8 +114,11 @@ Async<Result<VerifiedTokenPointer>> Gate::identify(std::string_view token, Deadl
   co_return verifier_.verify(token, loop_.wall_now()).token;
 }
 
-Result<PrincipalPointer> Gate::bind(const VerifiedToken& token, std::string_view wanted_role) {
-  MERIDIAN_TRY(Policy::Bound bound, policy_.get()->bind(token, wanted_role, loop_.wall_now()));
+Result<PrincipalPointer> Gate::bind(const VerifiedToken& token,
+                                    std::span<const std::string> certificate_names,
+                                    std::string_view wanted_role) {
+  MERIDIAN_TRY(Policy::Bound bound,
+               policy_.get()->bind({token, certificate_names}, wanted_role, loop_.wall_now()));
   std::string binding = std::move(bound.binding);
   if (!bound.warning.empty()) binding += fmt::format(" ({})", bound.warning);
   return std::make_shared<const Principal>(Principal{.issuer = token.issuer,

@@ -20,6 +20,8 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
+#include <string>
 #include <string_view>
 
 namespace meridian {
@@ -59,8 +61,11 @@ class Gate {
   // and no role, and records nothing. Errors: as of admit().
   Async<Result<VerifiedTokenPointer>> identify(std::string_view token, Deadline deadline);
 
-  // The role that a token has here and now. Errors: denied.
-  Result<PrincipalPointer> bind(const VerifiedToken& token, std::string_view wanted_role);
+  // The role that a token has here and now, shown by a client with a certificate of these names.
+  // Errors: denied.
+  Result<PrincipalPointer> bind(const VerifiedToken& token,
+                                std::span<const std::string> certificate_names,
+                                std::string_view wanted_role);
 
   // Whether a principal may do this. The rule's text lives as long as the principal.
   static Decision decide(const Principal& principal,

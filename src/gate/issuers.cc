@@ -335,6 +335,10 @@ Async<Result<void>> Issuers::want_key(std::string issuer_url, std::string kid, D
   if (&home == &loop_) {
     co_return co_await want_key_here(std::move(issuer_url), std::move(kid), deadline);
   }
+  const std::shared_ptr<const Trust> trust = published_.get();
+  const TrustedIssuer* const trusted = trust->find(issuer_url);
+  const std::string what =
+      fmt::format("the keys of issuer {}", trusted ? trusted->name : quote(issuer_url, 64));
   struct Shared {
     explicit Shared(Loop& owner) : done(owner) {}
     Event done;
@@ -362,7 +366,7 @@ Async<Result<void>> Issuers::want_key(std::string issuer_url, std::string kid, D
                 id = std::move(kid)]() mutable {
     scope_.spawn(ask(*this, std::move(url), std::move(id), deadline, home, std::move(shared)));
   });
-  MERIDIAN_CO_CHECK(to_result(co_await shared->done.wait(deadline), "an issuer's keys"));
+  MERIDIAN_CO_CHECK(to_result(co_await shared->done.wait(deadline), what));
   co_return std::move(shared->outcome);
 }
 

@@ -19,23 +19,23 @@ std::string review_text(const Binding& binding) {
 }
 
 // The first binding of the role that holds; null when none does.
-const Binding* find_binding(const Role& role, const VerifiedToken& token, WallTime now) {
+const Binding* find_binding(const Role& role, const Credentials& shown, WallTime now) {
   for (const Binding& binding : role.bindings) {
     const bool stopped = binding.after_review == AfterReview::stop && overdue(binding, now);
-    if (!stopped && binding.condition.matches(token)) return &binding;
+    if (!stopped && binding.condition.matches(shown)) return &binding;
   }
   return nullptr;
 }
 
 // ` role "checkout": binding 1 wants issuer k8s, binding 2 ...;`
-void explain(std::string& out, const Role& role, const VerifiedToken& token) {
+void explain(std::string& out, const Role& role, const Credentials& shown) {
   out += fmt::format("; role {}:", quote(role.name));
   if (role.bindings.empty()) out += " has no bindings";
   for (std::size_t i = 0; i < role.bindings.size(); ++i) {
     const Binding& binding = role.bindings[i];
     out += fmt::format("{} binding {} ", i == 0 ? "" : ",", i + 1);
-    out += binding.condition.matches(token) ? "would match, but " + review_text(binding)
-                                            : binding.condition.mismatch(token);
+    out += binding.condition.matches(shown) ? "would match, but " + review_text(binding)
+                                            : binding.condition.mismatch(shown);
     if (out.size() > explanation_size_max) return;
   }
 }
@@ -70,7 +70,17 @@ std::shared_ptr<const Role> Policy::find(std::string_view name) const noexcept {
   return found == roles_.end() ? nullptr : *found;
 }
 
-Result<Policy::Bound> Policy::bind(const VerifiedToken& token,
+std::string Policy::roles_of(const Credentials& shown, WallTime now) const {
+  std::string names;
+  for (const auto& role : roles_) {
+    if (!find_binding(*role, shown, now)) continue;
+    if (names.size() > explanation_size_max) return names + ", ...";
+    names += (names.empty() ? "" : ", ") + role->name;
+  }
+  return names;
+}
+
+Result<Policy::Bound> Policy::bind(const Credentials& shown,
                                    std::string_view wanted_role,
                                    WallTime now) const {
   Bound bound;
@@ -78,7 +88,7 @@ Result<Policy::Bound> Policy::bind(const VerifiedToken& token,
   std::size_t matching_count = 0;
   for (const auto& role : roles_) {
     if (!wanted_role.empty() && role->name != wanted_role) continue;
-    const Binding* const binding = find_binding(*role, token, now);
+    const Binding* const binding = find_binding(*role, shown, now);
     if (!binding) continue;
     if (++matching_count == 1) {
       bound = {.role = role, .binding = binding->condition.text(), .warning = {}};
@@ -87,7 +97,8 @@ Result<Policy::Bound> Policy::bind(const VerifiedToken& token,
     matching += (matching.empty() ? "" : ", ") + role->name;
   }
   if (matching_count == 1) return bound;
-  const std::string who = fmt::format("issuer {}, subject {}", token.issuer, quote(token.subject));
+  const std::string who =
+      fmt::format("issuer {}, subject {}", shown.token.issuer, quote(shown.token.subject));
   if (matching_count > 1) {
     return fail(Errc::denied,
                 fmt::format("{} has the roles {}; name one of them as the user", who, matching));
@@ -96,11 +107,18 @@ Result<Policy::Bound> Policy::bind(const VerifiedToken& token,
       wanted_role.empty()
           ? fmt::format("no role is bound to {}", who)
           : fmt::format("the role {} is not bound to {}", quote(wanted_role, 64), who);
+  if (!wanted_role.empty()) {
+    if (!find(wanted_role)) text += "; there is no such role";
+    // A client that is not told a user may send the name of the system's.
+    const std::string own = roles_of(shown, now);
+    if (!own.empty()) {
+      text += "; the user name is taken for the wanted role, and this token has: " + own;
+    }
+  }
   for (const auto& role : roles_) {
     if (!wanted_role.empty() && role->name != wanted_role) continue;
-    if (text.size() <= explanation_size_max) explain(text, *role, token);
+    if (text.size() <= explanation_size_max) explain(text, *role, shown);
   }
-  if (!wanted_role.empty() && !find(wanted_role)) text += "; there is no such role";
   if (text.size() > explanation_size_max) text = text.substr(0, explanation_size_max) + "...";
   return fail(Errc::denied, std::move(text));
 }

@@ -27,14 +27,18 @@ class Policy {
     std::string warning;  // Empty, or that the binding's review is overdue.
   };
 
-  // The role of a token: the only one that binds it, or the wanted one of several. Errors: denied,
-  // saying what was looked for and why no binding matched. Only who has a genuine token is told.
-  Result<Bound> bind(const VerifiedToken& token, std::string_view wanted_role, WallTime now) const;
+  // The role of who shows this: the only one that is bound to it, or the wanted one of several.
+  // Errors: denied, saying what was looked for, why no binding matched and which roles the token
+  // has. Only who has a genuine token is told.
+  Result<Bound> bind(const Credentials& shown, std::string_view wanted_role, WallTime now) const;
 
   const std::vector<std::shared_ptr<const Role>>& roles() const noexcept { return roles_; }
   std::shared_ptr<const Role> find(std::string_view name) const noexcept;
 
  private:
+  // "reader, writer"
+  std::string roles_of(const Credentials& shown, WallTime now) const;
+
   std::vector<std::shared_ptr<const Role>> roles_;
 };
 

@@ -146,6 +146,47 @@ TEST_F(PolicyTest, ABindingNeedsAllItsParts) {
   EXPECT_FALSE(binds(token_of("k8s", "bob", R"({"groups":["orders-team"],"mfa":true})")));
 }
 
+TEST_F(PolicyTest, ACertificateIsOnePartOfABinding) {
+  BindingConfig exact = binding_of("k8s", "a");
+  exact.certificate = "uri:spiffe://shop.example/*/checkout";
+  BindingConfig any = binding_of("corp", "a");
+  any.certificate = "any";
+  const auto policy = compile({role_of("exact", {exact}), role_of("any", {any})});
+  ASSERT_TRUE(policy) << policy.error().detail();
+  const auto role = [&](const VerifiedToken& token, std::vector<std::string> names) {
+    const auto bound = (*policy)->bind({token, names}, "", now);
+    return bound ? bound->role->name : "";
+  };
+  const VerifiedToken k8s = token_of("k8s", "a");
+  EXPECT_EQ(role(k8s, {"dns:x", "uri:spiffe://shop.example/prod/checkout"}), "exact");
+  EXPECT_EQ(role(k8s, {}), "");
+  EXPECT_EQ(role(k8s, {"uri:spiffe://shop.example/prod/other"}), "");
+  EXPECT_EQ(role(k8s, {"uri:spiffe://elsewhere.example/prod/checkout"}), "");
+  // The same text as a name of another kind.
+  EXPECT_EQ(role(k8s, {"cn:spiffe://shop.example/prod/checkout"}), "");
+  // The certificate does not make up for the token.
+  EXPECT_EQ(role(token_of("k8s", "b"), {"uri:spiffe://shop.example/prod/checkout"}), "");
+  EXPECT_EQ(role(token_of("corp", "a"), {"cn:whoever"}), "any");
+  EXPECT_EQ(role(token_of("corp", "a"), {}), "");
+  const auto told = (*policy)->bind(k8s, "exact", now);
+  ASSERT_FALSE(told);
+  EXPECT_TRUE(told.error().detail().contains(
+      "binding 1 wants the certificate uri:spiffe://shop.example/*/checkout"))
+      << told.error().detail();
+  EXPECT_TRUE(
+      (*policy)
+          ->bind({k8s, std::vector<std::string>{"uri:spiffe://shop.example/p/checkout"}}, "", now)
+          ->binding.contains("certificate uri:"));
+}
+
+TEST_F(PolicyTest, ACertificateIsAnyOrANameOfAKind) {
+  for (const std::string wrong : {"checkout", "dns:", "ip:10.0.0.1", "dns:a*", "uri:a/b*"}) {
+    BindingConfig binding = binding_of("k8s", "a");
+    binding.certificate = wrong;
+    EXPECT_FALSE(compile({role_of("r", {binding})})) << wrong;
+  }
+}
+
 TEST_F(PolicyTest, NobodyHasARoleByDefault) {
   const auto policy =
       compile({role_of("lonely", {}), role_of("checkout", {binding_of("k8s", "a")})});
@@ -165,12 +206,17 @@ TEST_F(PolicyTest, TheWantedRoleIsPickedAmongThoseThatMatch) {
   EXPECT_EQ((*policy)->bind(token, "writer", now)->role->name, "writer");
   EXPECT_EQ((*policy)->bind(token, "", now).error().detail(),
             "issuer k8s, subject \"a\" has the roles reader, writer; name one of them as the user");
+  EXPECT_EQ((*policy)->bind(token, "admin", now).error().detail(),
+            "the role \"admin\" is not bound to issuer k8s, subject \"a\"; the user name is taken "
+            "for the "
+            "wanted role, and this token has: reader, writer; role \"admin\": binding 1 wants "
+            "issuer corp");
   EXPECT_EQ(
-      (*policy)->bind(token, "admin", now).error().detail(),
-      "the role \"admin\" is not bound to issuer k8s, subject \"a\"; role \"admin\": binding 1 "
-      "wants issuer corp");
-  EXPECT_EQ((*policy)->bind(token, "root", now).error().detail(),
-            "the role \"root\" is not bound to issuer k8s, subject \"a\"; there is no such role");
+      (*policy)->bind(token, "root", now).error().detail(),
+      "the role \"root\" is not bound to issuer k8s, subject \"a\"; there is no such role; the "
+      "user name is taken for the wanted role, and this token has: reader, writer");
+  EXPECT_EQ((*policy)->bind(token_of("k8s", "b"), "root", now).error().detail(),
+            "the role \"root\" is not bound to issuer k8s, subject \"b\"; there is no such role");
   // One match needs no name, and another name is not overlooked.
   EXPECT_EQ((*policy)->bind(token_of("corp", "a"), "", now)->role->name, "admin");
   EXPECT_FALSE((*policy)->bind(token_of("corp", "a"), "reader", now));

@@ -3,6 +3,7 @@
 #include "base/escape.h"
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 
 namespace meridian {
@@ -85,7 +86,8 @@ bool claim_matches(const json::Value& claims, std::string_view name, std::string
 
 Result<Condition> Condition::compile(std::string_view issuer,
                                      std::string_view subject,
-                                     const std::vector<ClaimCondition>& claims) {
+                                     const std::vector<ClaimCondition>& claims,
+                                     std::string_view certificate) {
   if (issuer.empty()) return fail(Errc::invalid, "a binding must name an issuer");
   if (subject.empty() && claims.empty()) {
     return fail(Errc::invalid,
@@ -103,17 +105,42 @@ Result<Condition> Condition::compile(std::string_view issuer,
     condition.text_ += fmt::format(", claim {} = {}", claim.name, quote(claim.value));
   }
   condition.claims_ = claims;
+  condition.wants_certificate_ = !certificate.empty();
+  if (condition.wants_certificate_) {
+    if (certificate != any_certificate) {
+      constexpr std::array<std::string_view, 4> kinds{"dns:", "uri:", "email:", "cn:"};
+      if (std::ranges::none_of(kinds, [&](std::string_view kind) {
+            return certificate.starts_with(kind) && certificate.size() > kind.size();
+          })) {
+        return fail(Errc::invalid,
+                    fmt::format("the certificate {} of a binding is neither \"any\" nor a name "
+                                "behind dns:, uri:, email: or cn:",
+                                quote(certificate)));
+      }
+      MERIDIAN_TRY(condition.certificate_, SubjectPattern::compile(certificate));
+    }
+    condition.text_ += fmt::format(", certificate {}", certificate);
+  }
   return condition;
 }
 
-bool Condition::matches(const VerifiedToken& token) const {
-  return token.issuer == issuer_ && (!subject_ || subject_->matches(token.subject)) &&
+bool Condition::certificate_fits(std::span<const std::string> names) const {
+  if (!wants_certificate_) return true;
+  return std::ranges::any_of(
+      names, [&](const std::string& name) { return !certificate_ || certificate_->matches(name); });
+}
+
+bool Condition::matches(const Credentials& shown) const {
+  const VerifiedToken& token = shown.token;
+  return certificate_fits(shown.certificate_names) && token.issuer == issuer_ &&
+         (!subject_ || subject_->matches(token.subject)) &&
          std::ranges::all_of(claims_, [&](const ClaimCondition& claim) {
            return claim_matches(*token.claims, claim.name, claim.value);
          });
 }
 
-std::string Condition::mismatch(const VerifiedToken& token) const {
+std::string Condition::mismatch(const Credentials& shown) const {
+  const VerifiedToken& token = shown.token;
   if (token.issuer != issuer_) return fmt::format("wants issuer {}", issuer_);
   if (subject_ && !subject_->matches(token.subject)) {
     return fmt::format("wants subject {}", quote(subject_->pattern()));
@@ -122,6 +149,10 @@ std::string Condition::mismatch(const VerifiedToken& token) const {
     if (!claim_matches(*token.claims, claim.name, claim.value)) {
       return fmt::format("wants claim {} = {}", claim.name, quote(claim.value));
     }
+  }
+  if (!certificate_fits(shown.certificate_names)) {
+    return certificate_ ? fmt::format("wants the certificate {}", certificate_->pattern())
+                        : "wants a certificate";
   }
   return "";
 }
@@ -171,7 +202,8 @@ Result<std::shared_ptr<const Role>> compile_role(const RoleConfig& config, Visit
   role->name = config.name;
   for (std::size_t i = 0; i < config.bindings.size(); ++i) {
     const BindingConfig& binding = config.bindings[i];
-    auto condition = Condition::compile(binding.issuer, binding.subject, binding.claims);
+    auto condition =
+        Condition::compile(binding.issuer, binding.subject, binding.claims, binding.certificate);
     if (!condition) {
       return fail_while(fmt::format("role {}, binding {}", config.name, i + 1), condition.error());
     }

@@ -11,24 +11,39 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace meridian {
 
-// Conditions on who a token is about: an issuer, and a subject or claims.
+// What somebody has shown: a token, and perhaps a certificate.
+struct Credentials {
+  // NOLINTNEXTLINE(google-explicit-constructor): a token alone is what most show.
+  Credentials(const VerifiedToken& shown, std::span<const std::string> names = {}) noexcept
+      : token(shown), certificate_names(names) {}
+
+  const VerifiedToken& token;
+  std::span<const std::string> certificate_names;  // See Stream::certificate_names().
+};
+
+// Conditions on who a token is about: an issuer, and a subject or claims; and on the certificate of
+// the client that shows it.
 class Condition {
  public:
-  // Errors: invalid (no subject and no claim: it would be everybody).
+  static constexpr std::string_view any_certificate = "any";
+
+  // Errors: invalid (no subject and no claim: it would be everybody; no such kind of name).
   static Result<Condition> compile(std::string_view issuer,
                                    std::string_view subject,
-                                   const std::vector<ClaimCondition>& claims);
+                                   const std::vector<ClaimCondition>& claims,
+                                   std::string_view certificate = {});
 
-  bool matches(const VerifiedToken& token) const;
+  bool matches(const Credentials& shown) const;
 
-  // Why it does not match: `its issuer is "corp", not "k8s"`. Requires !matches(token).
-  std::string mismatch(const VerifiedToken& token) const;
+  // Why it does not match: `wants issuer k8s`. Requires !matches(shown).
+  std::string mismatch(const Credentials& shown) const;
 
   // `issuer k8s, subject "system:serviceaccount:shop:checkout"`
   const std::string& text() const noexcept { return text_; }
@@ -36,7 +51,11 @@ class Condition {
  private:
   std::string issuer_;
   std::optional<SubjectPattern> subject_;
+  bool certificate_fits(std::span<const std::string> names) const;
+
   std::vector<ClaimCondition> claims_;
+  bool wants_certificate_ = false;
+  std::optional<SubjectPattern> certificate_;  // Empty, and wanted: any.
   std::string text_;
 };
 

@@ -164,6 +164,24 @@ void VisitRegistry::check_revocations() {
     check_revocation(entry, now);
 }
 
+namespace {
+
+bool has_way_in(const Role& role, DoorName door) noexcept {
+  switch (door) {
+    case DoorName::postgres:
+      return role.postgres.has_value();
+    case DoorName::redis:
+      return role.redis.has_value();
+    case DoorName::nats:
+      return role.nats.has_value();
+    case DoorName::http:
+      break;  // Its requests stand for themselves: it has no visits here.
+  }
+  return false;
+}
+
+}  // namespace
+
 void VisitRegistry::check_policy(const Policy& policy) {
   const WallTime now = loop_.wall_now();
   for (auto& [id, entry] : visits_) {
@@ -178,10 +196,7 @@ void VisitRegistry::check_policy(const Policy& policy) {
                               .same_clock = known.same_clock,
                               .claims = known.claims};
     auto bound = policy.bind(token, known.role_name, now);
-    const bool way_in =
-        bound && (entry.visit.door == DoorName::postgres ? bound->role->postgres.has_value()
-                                                         : bound->role->redis.has_value());
-    if (!way_in) {
+    if (!bound || !has_way_in(*bound->role, entry.visit.door)) {
       tell(entry,
            {.reason = EndReason::unbound,
             .after_transaction = false,

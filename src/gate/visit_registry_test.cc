@@ -229,6 +229,32 @@ TEST_P(VisitRegistryTest, AChangedPolicyEndsWhoHasNoRoleAnyMore) {
   EXPECT_EQ(alice.lines, (Lines{"0: renewed as checkout", "0: end unbound"}));
 }
 
+// A role that may use one door has no way in through the others.
+TEST_P(VisitRegistryTest, AChangedPolicyIsAskedForTheVisitsOwnDoor) {
+  start();
+  VisitCounts counts(metrics_);
+  const std::string issuers[]{"corp"};
+  RoleConfig role{
+      .name = "checkout",
+      .bindings = {{.issuer = "corp", .subject = "alice", .claims = {}, .review_by = {}}},
+      .postgres = {},
+      .redis = {}};
+  role.nats.emplace().publish = {"orders.>"};
+  Heard nats(loop_);
+  Heard redis(loop_);
+  Heard postgres(loop_);
+  const PrincipalPointer alice = principal_of("alice", hours(1));
+  const auto first = registry_->add(VisitId(1), DoorName::nats, alice, nats);
+  const auto second = registry_->add(VisitId(2), DoorName::redis, alice, redis);
+  const auto third = registry_->add(VisitId(3), DoorName::postgres, alice, postgres);
+  const auto policy = Policy::compile({&role, 1}, issuers, counts);
+  ASSERT_TRUE(policy);
+  registry_->check_policy(**policy);
+  EXPECT_EQ(nats.lines, (Lines{"0: renewed as checkout"}));
+  EXPECT_EQ(redis.lines, (Lines{"0: end unbound"}));
+  EXPECT_EQ(postgres.lines, (Lines{"0: end unbound"}));
+}
+
 TEST_P(VisitRegistryTest, AnOperatorEndsAVisitByItsId) {
   start();
   Heard heard(loop_);

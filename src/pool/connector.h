@@ -7,7 +7,7 @@
 
 #include "base/result.h"
 #include "base/secret.h"
-#include "pool/backend.h"
+#include "pool/backend_source.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/epoll_loop.h"
 #include "runtime/tls.h"
@@ -27,15 +27,7 @@ struct ServerOptions {
   std::string tls_name;  // Verified against the certificate.
 };
 
-// What every session of a role begins with, and returns to when it is reset.
-struct SessionDefaults {
-  Duration statement_timeout{};  // Zero: none of ours.
-  bool read_only = false;
-
-  friend bool operator==(const SessionDefaults&, const SessionDefaults&) = default;
-};
-
-class Connector {
+class Connector final : public BackendSource {
  public:
   static constexpr std::size_t login_bytes_max = 64 * 1024;  // Of everything that the server says.
 
@@ -45,17 +37,14 @@ class Connector {
   Connector(ServerOptions server, PasswordOf password_of, BlockingPool& blocking)
       : server_(std::move(server)), password_of_(std::move(password_of)), blocking_(blocking) {}
 
-  // Any loop. Errors: unavailable (the server cannot be reached, or is not what it claims to be),
-  // denied (it refused the login), exhausted (it has too many connections), timeout, cancelled.
-  // `not_found`: no such database.
   Async<Result<std::unique_ptr<Backend>>> open(EpollLoop& loop,
                                                std::string role,
                                                std::string database,
                                                SessionDefaults defaults,
-                                               Deadline deadline);
+                                               Deadline deadline) override;
 
   // Asks the server to cancel what the backend is doing; returns when the server has closed that
-  // connection, so the cancel can hit nothing that comes later. Errors as above.
+  // connection, so the cancel can hit nothing that comes later. Errors as of open().
   Async<Result<void>> cancel(EpollLoop& loop,
                              std::uint32_t process_id,
                              Secret key,

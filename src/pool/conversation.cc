@@ -33,14 +33,18 @@ Result<void> Conversation::function_call(StatementStart start) {
   return expect(Kind::function, start);
 }
 
-void Conversation::injected_query() {
+void Conversation::injected_query(bool settings_are_news) {
   MERIDIAN_ASSERT(at_rest());
-  expected_.push_back({.kind = Kind::injected, .start = {.may_write = false}});
+  expected_.push_back({.kind = Kind::injected,
+                       .start = {.may_write = false},
+                       .settings_are_news = settings_are_news});
 }
 
-void Conversation::injected_batch() {
+void Conversation::injected_batch(bool settings_are_news) {
   MERIDIAN_ASSERT(at_rest());
-  expected_.push_back({.kind = Kind::injected_batch, .start = {.may_write = false}});
+  expected_.push_back({.kind = Kind::injected_batch,
+                       .start = {.may_write = false},
+                       .settings_are_news = settings_are_news});
 }
 
 Result<void> Conversation::parse() {
@@ -109,7 +113,9 @@ Result<Conversation::Verdict> Conversation::answer(BackendType type, std::string
     case BackendType::notification_response: {
       // May come at any time. A notice about something of ours is of no use to the client.
       Verdict verdict;
-      verdict.forward = !answering_injected() || type == BackendType::notification_response;
+      verdict.forward =
+          !answering_injected() || type == BackendType::notification_response ||
+          (type == BackendType::parameter_status && expected_.front().settings_are_news);
       return verdict;
     }
     case BackendType::ready_for_query:
@@ -164,7 +170,7 @@ Result<Conversation::Verdict> Conversation::answer_query(BackendType type, std::
     begin_copy_in();
   } else if (head.kind == Kind::injected_batch) {
     if (type != BackendType::parse_complete && type != BackendType::bind_complete &&
-        type != BackendType::close_complete) {
+        type != BackendType::close_complete && type != BackendType::data_row) {
       return violation(type, "which is no answer to what was put in between");
     }
   } else if (type != BackendType::empty_query_response && type != BackendType::row_description &&

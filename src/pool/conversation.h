@@ -55,10 +55,11 @@ class Conversation {
   Result<void> copy_end();  // CopyDone or CopyFail.
 
   // A simple query of our own, in between: its answers are swallowed. Requires at_rest().
-  void injected_query();
+  // `settings_are_news`: the client is told of the settings that it changes.
+  void injected_query(bool settings_are_news = false);
 
   // The same for messages of the extended protocol up to their Sync.
-  void injected_batch();
+  void injected_batch(bool settings_are_news = false);
 
   // ---- What comes back.
 
@@ -121,6 +122,7 @@ class Conversation {
   struct Expected {
     Kind kind;
     StatementStart start;
+    bool settings_are_news = false;
   };
 
   Result<void> expect(Kind kind, StatementStart start = {});

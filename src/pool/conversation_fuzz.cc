@@ -73,7 +73,7 @@ Result<void> send(Conversation& talk, std::uint8_t what, std::uint32_t ordinal) 
     default:
       if (!talk.at_rest()) return {};
       if ((what & 32U) != 0) {
-        talk.injected_batch();
+        talk.injected_batch((what & 64U) != 0);
       } else {
         talk.injected_query();
       }
@@ -98,7 +98,7 @@ void run(Reader reader) {
       const auto verdict = talk.answer(static_cast<postgres::BackendType>(type), body);
       if (!verdict) return;  // The backend is closed.
       MERIDIAN_ASSERT(!(ours && verdict->ready));
-      MERIDIAN_ASSERT(!(ours && verdict->forward) || type == 'A');
+      MERIDIAN_ASSERT(!(ours && verdict->forward) || type == 'A' || type == 'S');
       MERIDIAN_ASSERT(talk.expected_count() <= expected);
       // At rest it is told news alone, and an error that ends the connection.
       MERIDIAN_ASSERT(!at_rest || type == 'N' || type == 'S' || type == 'A' || type == 'E' ||

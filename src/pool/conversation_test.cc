@@ -127,9 +127,19 @@ TEST_F(ConversationTest, ABatchOfOursIsSwallowedUpToItsSync) {
   EXPECT_TRUE(answer(BackendType::bind_complete).forward);
 }
 
-TEST_F(ConversationTest, RowsInABatchOfOursAreAViolation) {
+TEST_F(ConversationTest, ACopyInABatchOfOursIsAViolation) {
   talk_.injected_batch();
-  EXPECT_TRUE(is_violation(BackendType::data_row));
+  EXPECT_TRUE(is_violation(BackendType::copy_in_response));
+}
+
+TEST_F(ConversationTest, SettingsThatArePutBackAreNews) {
+  for (const bool news : {false, true}) {
+    talk_.injected_query(news);
+    EXPECT_EQ(answer(BackendType::parameter_status).forward, news);
+    EXPECT_FALSE(answer(BackendType::notice_response).forward);
+    EXPECT_FALSE(complete("SELECT 1").forward);
+    EXPECT_FALSE(ready('I').forward);
+  }
 }
 
 TEST_F(ConversationTest, AProcedureMayHaveCommittedInside) {

@@ -10,6 +10,11 @@
 #include <utility>
 
 namespace meridian {
+namespace {
+
+constexpr std::size_t reset_bytes_max = std::size_t{64} * 1024;  // Of all that answers a reset.
+
+}  // namespace
 
 // A visit that waits for a backend, on its own loop.
 struct Pool::Waiter {
@@ -19,17 +24,18 @@ struct Pool::Waiter {
   Event done;
   std::unique_ptr<Backend> backend;  // Handed on by another visit.
   bool may_open = false;             // A place has become free instead.
+  bool refused = false;              // The pool was closed instead.
   bool left = false;                 // Gave up waiting. Under the pool's lock.
 };
 
 Pool::Pool(std::string role,
            std::string database,
-           Connector& connector,
+           BackendSource& source,
            Metrics& metrics,
            PoolOptions options)
     : role_(std::move(role)),
       database_(std::move(database)),
-      connector_(connector),
+      source_(source),
       options_(options),
       open_gauge_(metrics.gauge("meridian_pool_backends",
                                 "Backends that are open.",
@@ -87,7 +93,7 @@ Async<Result<std::unique_ptr<Backend>>> Pool::open(EpollLoop& loop, Deadline dea
   // A server that takes a connection and says nothing must not hold a visit for ever.
   deadline = earlier(deadline, loop.after(options().open_timeout));
   const std::uint64_t generation = generation_.load(std::memory_order_relaxed);
-  auto backend = co_await connector_.open(loop, role_, database_, options().session, deadline);
+  auto backend = co_await source_.open(loop, role_, database_, options().session, deadline);
   if (!backend) {
     one_less();
     co_return backend;
@@ -115,6 +121,8 @@ Async<Result<std::unique_ptr<Backend>>> Pool::queue(EpollLoop& loop, Deadline de
   bool may_open = false;
   {
     const std::lock_guard lock(mutex_);
+    if (closed_)
+      co_return fail(Errc::unavailable, "the pool of role " + quote(role_) + " is closed");
     // Another loop may have given one back since take() looked; it would have told nobody.
     if (!idle_.empty()) {
       idle = std::move(idle_.back().backend);
@@ -165,6 +173,8 @@ Async<Result<std::unique_ptr<Backend>>> Pool::queue(EpollLoop& loop, Deadline de
     waiter->backend->enter_loop(loop);
     co_return std::move(waiter->backend);
   }
+  if (waiter->refused)
+    co_return fail(Errc::unavailable, "the pool of role " + quote(role_) + " was closed");
   MERIDIAN_ASSERT(waiter->may_open);
   co_return co_await open(loop, deadline);
 }
@@ -172,17 +182,14 @@ Async<Result<std::unique_ptr<Backend>>> Pool::queue(EpollLoop& loop, Deadline de
 // To the visit that has waited longest, or to the idle ones. Requires a backend without a loop.
 void Pool::hand_on(std::unique_ptr<Backend> backend) {
   const std::lock_guard lock(mutex_);
-  while (!waiters_.empty()) {
-    const std::shared_ptr<Waiter> waiter = std::move(waiters_.front());
-    waiters_.pop_front();
-    if (waiter->left) continue;
-    waiter->backend = std::move(backend);
-    waiter->loop.submit([waiter] { waiter->done.set(); });
-    return;
-  }
-  if (closed_) {
+  if (closed_ || total_ > options_.backends_max) {
     --total_;
     open_gauge_.add(-1);
+    return;
+  }
+  if (const auto waiter = next_waiter()) {
+    waiter->backend = std::move(backend);
+    waiter->loop.submit([waiter] { waiter->done.set(); });
     return;
   }
   idle_.push_back({.backend = std::move(backend), .since = Time{}});
@@ -191,15 +198,23 @@ void Pool::hand_on(std::unique_ptr<Backend> backend) {
 // A backend has ended: whoever waits longest may open another in its place.
 void Pool::one_less() {
   const std::lock_guard lock(mutex_);
-  while (!waiters_.empty() && !closed_) {
-    const std::shared_ptr<Waiter> waiter = std::move(waiters_.front());
-    waiters_.pop_front();
-    if (waiter->left) continue;
-    waiter->may_open = true;
-    waiter->loop.submit([waiter] { waiter->done.set(); });
-    return;
+  if (total_ <= options_.backends_max) {
+    if (const auto waiter = next_waiter()) {
+      waiter->may_open = true;
+      waiter->loop.submit([waiter] { waiter->done.set(); });
+      return;
+    }
   }
   --total_;
+}
+
+std::shared_ptr<Pool::Waiter> Pool::next_waiter() {
+  while (!waiters_.empty()) {
+    std::shared_ptr<Waiter> waiter = std::move(waiters_.front());
+    waiters_.pop_front();
+    if (!waiter->left) return waiter;
+  }
+  return nullptr;
 }
 
 void Pool::discard(std::unique_ptr<Backend> backend) {
@@ -250,7 +265,7 @@ Async<Result<void>> Pool::reset(EpollLoop& loop, Backend& backend) {
                       co_await read_some(backend.stream(), buffer, deadline));
       if (size == 0) co_return fail(Errc::unavailable, "the server closed the connection");
       total += size;
-      if (total > Connector::login_bytes_max)
+      if (total > reset_bytes_max)
         co_return fail(Errc::unavailable, "the server does not come to an end");
       received.append(buffer.data(), size);
       continue;
@@ -303,7 +318,8 @@ Async<> Pool::tend(EpollLoop& loop) {
     // The front has been idle longest.
     for (Idle& idle : idle_) {
       if (idle.since == Time{}) idle.since = now;
-      const bool spare = total_ > options_.backends_min && now - idle.since > options_.idle_max;
+      const bool spare = total_ > options_.backends_max ||
+                         (total_ > options_.backends_min && now - idle.since > options_.idle_max);
       if (spare || stale(*idle.backend, now)) {
         --total_;
         open_gauge_.add(-1);
@@ -342,6 +358,13 @@ void Pool::set_options(const PoolOptions& options) {
   const std::lock_guard lock(mutex_);
   const bool renewed = options_.session != options.session;
   options_ = options;
+  while (!closed_ && total_ < options_.backends_max) {
+    const auto waiter = next_waiter();
+    if (!waiter) break;
+    ++total_;
+    waiter->may_open = true;
+    waiter->loop.submit([waiter] { waiter->done.set(); });
+  }
   if (!renewed) return;
   login_settings_ = nullptr;  // They are reported by the next backend that is opened.
   renew();
@@ -359,6 +382,10 @@ void Pool::close() {
   closed.swap(idle_);
   total_ -= closed.size();
   open_gauge_.add(-static_cast<std::int64_t>(closed.size()));
+  while (const auto waiter = next_waiter()) {
+    waiter->refused = true;
+    waiter->loop.submit([waiter] { waiter->done.set(); });
+  }
 }
 
 }  // namespace meridian

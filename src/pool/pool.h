@@ -10,8 +10,7 @@
 
 #include "base/metrics.h"
 #include "base/result.h"
-#include "pool/backend.h"
-#include "pool/connector.h"
+#include "pool/backend_source.h"
 #include "runtime/event.h"
 #include "runtime/scope.h"
 
@@ -43,7 +42,7 @@ class Pool {
  public:
   Pool(std::string role,
        std::string database,
-       Connector& connector,
+       BackendSource& source,
        Metrics& metrics,
        PoolOptions options);
   ~Pool();
@@ -52,7 +51,8 @@ class Pool {
   const std::string& database() const noexcept { return database_; }
 
   // A backend in the loop's hands, idle and as after a login. Errors: exhausted (queue_timeout
-  // passed, or the queue is full), and those of Connector::open().
+  // passed, or the queue is full), and those of BackendSource::open(); unavailable when the pool is
+  // closed.
   Async<Result<std::unique_ptr<Backend>>> take(EpollLoop& loop, Deadline deadline);
 
   // Returns what take() gave. Requires that the backend is outside of a transaction or in one that
@@ -82,10 +82,12 @@ class Pool {
   Status status() const;
   PoolOptions options() const;
 
-  // Counts from now on; backends that began with other defaults are closed as they come back.
+  // Counts from now on; backends that began with other defaults, or are too many, are closed as
+  // they come back. Where more may be open, who waits opens them.
   void set_options(const PoolOptions& options);
 
-  // Closes the idle ones. Those in use are closed as they come back; later takes are refused.
+  // Closes the idle ones. Those in use are closed as they come back; who waits and later takes are
+  // refused.
   void close();
 
  private:
@@ -96,12 +98,13 @@ class Pool {
   Async<Result<std::unique_ptr<Backend>>> queue(EpollLoop& loop, Deadline deadline);
   Async<Result<void>> reset(EpollLoop& loop, Backend& backend);
   void hand_on(std::unique_ptr<Backend> backend);
+  std::shared_ptr<Waiter> next_waiter();  // Null when there is none. Under the lock.
   void one_less();
   bool stale(const Backend& backend, Time now) const noexcept;  // Under the lock.
 
   const std::string role_;
   const std::string database_;
-  Connector& connector_;
+  BackendSource& source_;
   std::atomic<std::uint64_t> generation_{0};
 
   mutable std::mutex mutex_;

@@ -23,7 +23,7 @@ Result<std::shared_ptr<Pool>> PoolSet::find(const std::string& role, const std::
     const auto options = options_.find(role);
     pool = std::make_shared<Pool>(role,
                                   database,
-                                  connector_,
+                                  source_,
                                   metrics_,
                                   options == options_.end() ? PoolOptions() : options->second);
   }

@@ -20,7 +20,7 @@ class PoolSet {
  public:
   static constexpr std::size_t pools_max = 1'024;
 
-  PoolSet(Connector& connector, Metrics& metrics) : connector_(connector), metrics_(metrics) {}
+  PoolSet(BackendSource& source, Metrics& metrics) : source_(source), metrics_(metrics) {}
 
   // Of pools that stand, and of those that are made from now on.
   void set_options(std::map<std::string, PoolOptions> by_role);
@@ -37,7 +37,7 @@ class PoolSet {
   void close();
 
  private:
-  Connector& connector_;
+  BackendSource& source_;
   Metrics& metrics_;
   mutable std::mutex mutex_;
   std::map<std::string, PoolOptions> options_;

@@ -34,6 +34,14 @@ Async<Result<void>> read_exactly(Stream& stream, std::span<char> into, Deadline 
   co_return Result<void>();
 }
 
+Async<> say_goodbye(Stream& stream, Deadline deadline) {
+  stream.shutdown_write();
+  while (!stream.goodbye_said()) {
+    if (co_await stream.writable(deadline) != Wake::ready) co_return;
+    stream.shutdown_write();
+  }
+}
+
 Async<Result<void>> write_all(Stream& stream, std::string_view bytes, Deadline deadline) {
   while (!bytes.empty()) {
     const Transfer transfer = stream.try_write(bytes);

@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace meridian {
 
@@ -110,11 +111,19 @@ class Stream {
   // Says goodbye to the peer after what was written: it reads the end.
   virtual void shutdown_write() noexcept = 0;
 
+  // False while shutdown_write() has not found room for the goodbye: when the stream is writable it
+  // is to be called again. say_goodbye() does so.
+  virtual bool goodbye_said() const noexcept { return true; }
+
   // Ends both directions at once; later tries fail and waits are ready. May be called many times.
   virtual void close() noexcept = 0;
 
   virtual const Peer& peer() const noexcept = 0;
   virtual bool encrypted() const noexcept { return false; }
+
+  // What the peer's verified certificate says that it is: "dns:a.example", "uri:spiffe://...",
+  // "email:a@b.example", "cn:a". Empty where it has shown none.
+  virtual std::vector<std::string> certificate_names() const { return {}; }
 
   // After Status::failed: what happened, for operators.
   virtual std::string failure() const = 0;
@@ -139,5 +148,9 @@ Async<Result<void>> read_exactly(Stream& stream, std::span<char> into, Deadline 
 
 // Sends all. After an error an unknown part has been sent, so the stream is good for close() alone.
 Async<Result<void>> write_all(Stream& stream, std::string_view bytes, Deadline deadline);
+
+// shutdown_write(), with the time that a goodbye of more than a flag needs: TLS has one. After the
+// deadline, or when cancelled, the peer may see an end without it.
+Async<> say_goodbye(Stream& stream, Deadline deadline);
 
 }  // namespace meridian

@@ -7,12 +7,16 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <limits>
 
 namespace meridian {
 namespace {
+
+constexpr std::size_t certificate_names_max =
+    64;  // Of one certificate; the rest counts for nothing.
 
 // OpenSSL's queue of errors as one line, and the queue emptied.
 std::string take_errors() {
@@ -46,6 +50,37 @@ std::string to_wire(std::span<const std::string> protocols) {
     wire += protocol;
   }
   return wire;
+}
+
+// A name with a NUL would be another one to whoever reads it as C does: it counts for nothing.
+void add_name(std::vector<std::string>& names, std::string_view kind, const ASN1_STRING* value) {
+  unsigned char* bytes = nullptr;
+  const int size = value ? ::ASN1_STRING_to_UTF8(&bytes, value) : -1;
+  if (size < 0) return;
+  const std::string_view text(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
+  if (!text.empty() && !text.contains('\0') && names.size() < certificate_names_max)
+    names.push_back(std::string(kind) + std::string(text));
+  ::OPENSSL_free(bytes);
+}
+
+// The alternative names (RFC 5280, section 4.2.1.6), then the common names of the subject.
+std::vector<std::string> names_of(X509& certificate) {
+  std::vector<std::string> names;
+  auto* const alternatives = static_cast<GENERAL_NAMES*>(
+      ::X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr));
+  for (int i = 0; i < sk_GENERAL_NAME_num(alternatives); ++i) {
+    const GENERAL_NAME* const one = sk_GENERAL_NAME_value(alternatives, i);
+    if (one->type == GEN_DNS) add_name(names, "dns:", one->d.dNSName);
+    if (one->type == GEN_URI) add_name(names, "uri:", one->d.uniformResourceIdentifier);
+    if (one->type == GEN_EMAIL) add_name(names, "email:", one->d.rfc822Name);
+  }
+  ::GENERAL_NAMES_free(alternatives);
+  X509_NAME* const subject = ::X509_get_subject_name(&certificate);
+  for (int at = ::X509_NAME_get_index_by_NID(subject, NID_commonName, -1); at >= 0;
+       at = ::X509_NAME_get_index_by_NID(subject, NID_commonName, at)) {
+    add_name(names, "cn:", ::X509_NAME_ENTRY_get_data(::X509_NAME_get_entry(subject, at)));
+  }
+  return names;
 }
 
 // The accepted protocols of a server connection, kept beside its SSL object.
@@ -119,6 +154,10 @@ Result<void> TlsServer::reload() {
     ::SSL_CTX_set_client_CA_list(context.get(),
                                  ::SSL_load_client_CA_file(options_.client_ca_file.c_str()));
     ::SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+    // A resumed session would bring the certificate of an earlier handshake, checked against the
+    // authorities of then.
+    ::SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET);
+    ::SSL_CTX_set_num_tickets(context.get(), 0);
   }
   const std::lock_guard lock(mutex_);
   context_ = std::move(context);
@@ -313,14 +352,20 @@ Transfer TlsStream::try_write(std::string_view bytes) {
 void TlsStream::shutdown_write() noexcept {
   if (closed_) return;
   ::ERR_clear_error();
-  // Where there is no room for the goodbye the peer sees an end without one.
-  ::SSL_shutdown(ssl_.get());
+  const int result = ::SSL_shutdown(ssl_.get());
+  // Only with the goodbye is the end known to be no attacker's (RFC 8446, section 6.1).
+  goodbye_waits_ = result < 0 && ::SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_WRITE;
   ::ERR_clear_error();
-  lower_->shutdown_write();
+  if (goodbye_waits_) {
+    write_wants_ = Interest::write;
+  } else {
+    lower_->shutdown_write();
+  }
 }
 
 void TlsStream::close() noexcept {
   closed_ = true;
+  goodbye_waits_ = false;
   lower_->close();
 }
 
@@ -336,16 +381,10 @@ std::string_view TlsStream::alpn() const noexcept {
   return {reinterpret_cast<const char*>(chosen), size};
 }
 
-std::string TlsStream::client_subject() const {
+std::vector<std::string> TlsStream::certificate_names() const {
   X509* const certificate = ::SSL_get0_peer_certificate(ssl_.get());
   if (!certificate || ::SSL_get_verify_result(ssl_.get()) != X509_V_OK) return {};
-  BIO* const bio = ::BIO_new(::BIO_s_mem());
-  ::X509_NAME_print_ex(bio, ::X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253);
-  char* text = nullptr;
-  const long size = ::BIO_get_mem_data(bio, &text);
-  std::string subject(text, static_cast<std::size_t>(size));
-  ::BIO_free(bio);
-  return subject;
+  return names_of(*certificate);
 }
 
 std::string_view TlsStream::version() const noexcept {

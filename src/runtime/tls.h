@@ -74,13 +74,14 @@ class TlsStream final : public Stream {
   Transfer try_read(std::span<char> into) override;
   Transfer try_write(std::string_view bytes) override;
   void shutdown_write() noexcept override;
+  bool goodbye_said() const noexcept override { return !goodbye_waits_; }
   void close() noexcept override;
   const Peer& peer() const noexcept override { return lower_->peer(); }
   bool encrypted() const noexcept override { return true; }
+  std::vector<std::string> certificate_names() const override;
   std::string failure() const override;
 
-  std::string_view alpn() const noexcept;  // What was agreed on; empty for none.
-  std::string client_subject() const;      // Of a verified client certificate, RFC 2253; or empty.
+  std::string_view alpn() const noexcept;     // What was agreed on; empty for none.
   std::string_view version() const noexcept;  // "TLSv1.3"
 
  protected:
@@ -111,6 +112,7 @@ class TlsStream final : public Stream {
   Interest write_wants_ = Interest::write;
   std::string failure_;
   bool closed_ = false;
+  bool goodbye_waits_ = false;  // There was no room for it.
   bool maybe_more_ =
       true;  // OpenSSL may hold bytes of which the socket will tell nothing any more.
   std::size_t write_retry_size_ = 0;  // OpenSSL wants the same bytes again after a blocked write.

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include <cstdio>
@@ -94,9 +95,18 @@ class TlsTest : public ::testing::TestWithParam<std::uint64_t> {
   Ends connect(TlsServer& server,
                const std::string& ca,
                const std::string& name,
-               const std::vector<std::string>& alpn = {}) {
+               const std::vector<std::string>& alpn = {},
+               const std::string& identity = {}) {
     const auto trust = make_tls_client({.server_name = name, .ca_file = ca});
     EXPECT_TRUE(trust) << trust.error().detail();
+    if (!identity.empty()) {
+      EXPECT_EQ(::SSL_CTX_use_certificate_file(
+                    trust->get(), file(identity + ".pem").c_str(), SSL_FILETYPE_PEM),
+                1);
+      EXPECT_EQ(::SSL_CTX_use_PrivateKey_file(
+                    trust->get(), file(identity + ".key").c_str(), SSL_FILETYPE_PEM),
+                1);
+    }
     auto [ours, theirs] = SimStream::make_pair(
         loop_, {.delay_max = microseconds(300), .piece_size_max = 100, .buffered_max = 700});
     Ends ends;
@@ -147,13 +157,11 @@ TEST_P(TlsTest, WhatIsSentArrivesBothWaysAndTheEndIsSeen) {
   std::string back;
   Scope scope(loop_);
   // Each side writes and reads at a time.
-  const auto write = [this](
-                         Stream& stream, std::string_view bytes, std::string& arrived) -> Async<> {
+  const auto write = [](Stream& stream, std::string_view bytes) -> Async<> {
     EXPECT_TRUE(co_await write_all(stream, bytes, Deadline::never()));
-    // The goodbye is said only where there is room for it.
-    while (arrived.size() < bytes.size())
-      (void)co_await loop_.sleep(microseconds(100));
-    stream.shutdown_write();
+    // There is no room for it yet: the wire takes 700 bytes at a time.
+    co_await say_goodbye(stream, Deadline::never());
+    EXPECT_TRUE(stream.goodbye_said());
   };
   const auto read = [](Stream& stream, std::string& into) -> Async<> {
     std::array<char, 5'000> buffer;
@@ -164,8 +172,8 @@ TEST_P(TlsTest, WhatIsSentArrivesBothWaysAndTheEndIsSeen) {
       into.append(buffer.data(), *size);
     }
   };
-  scope.spawn(write(**ends.client, sent, there));
-  scope.spawn(write(**ends.server, sent, back));
+  scope.spawn(write(**ends.client, sent));
+  scope.spawn(write(**ends.server, sent));
   scope.spawn(read(**ends.server, there));
   scope.spawn(read(**ends.client, back));
   EXPECT_TRUE(loop_.run(loop_.now().time_since_epoch() + seconds(600)));
@@ -181,6 +189,26 @@ TEST_P(TlsTest, AServerThatIsNotTheOneIsRefused) {
   const Ends authority = connect(*server, file("b.pem"), "db.example.com");
   EXPECT_FALSE(authority.client);
   EXPECT_FALSE(authority.server);
+}
+
+TEST_P(TlsTest, ACertificateOfTheClientCountsIfItsAuthorityIsOurs) {
+  const auto server = TlsServer::load({.certificate_file = file("server.pem"),
+                                       .key_file = file("server.key"),
+                                       .client_ca_file = file("b.pem")});
+  ASSERT_TRUE(server) << server.error().detail();
+  const Ends shown = connect(**server, file("a.pem"), "db.example.com", {}, "b");
+  ASSERT_TRUE(shown.server) << shown.server.error().detail();
+  EXPECT_EQ((*shown.server)->certificate_names(),
+            (std::vector<std::string>{"dns:other.example.com", "cn:other.example.com"}));
+  const Ends none = connect(**server, file("a.pem"), "db.example.com");
+  ASSERT_TRUE(none.server) << none.server.error().detail();
+  EXPECT_TRUE((*none.server)->certificate_names().empty());
+  const Ends stranger = connect(**server, file("a.pem"), "db.example.com", {}, "a");
+  EXPECT_FALSE(stranger.server);
+  // Nobody is asked for one without client_ca, so nobody has one.
+  const Ends unasked = connect(*load(), file("a.pem"), "db.example.com", {}, "b");
+  ASSERT_TRUE(unasked.server);
+  EXPECT_TRUE((*unasked.server)->certificate_names().empty());
 }
 
 TEST_P(TlsTest, ANewCertificateIsForConnectionsToCome) {

@@ -105,6 +105,8 @@ Async<Result<std::unique_ptr<IngestSession>>> IngestSession::open(EpollLoop& loo
                                                                   Deadline deadline) {
   options.server_commit = true;  // What is acknowledged to the stream is gone from it.
   options.statement_timeout = rule.settings().statement_timeout;
+  // Rows that a user holds are worth waiting for: to give way would be to begin the batch again.
+  options.lock_timeout = Duration::zero();
   options.application_name = "meridian ingest " + rule.name();
   const std::string role = options.user;
   MERIDIAN_CO_TRY(auto session,

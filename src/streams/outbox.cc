@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -12,24 +11,20 @@ namespace meridian {
 namespace {
 
 constexpr Duration statement_timeout = std::chrono::seconds(10);
-// All rows of a long outage are numbered by one statement.
-constexpr Duration backlog_timeout = std::chrono::minutes(30);
 constexpr Duration open_timeout = std::chrono::seconds(10);
-constexpr Duration feed_timeout = std::chrono::seconds(10);
 constexpr Duration pause_min = std::chrono::milliseconds(20);
 constexpr Duration pause_max = std::chrono::seconds(1);
-constexpr Duration poll_max = std::chrono::milliseconds(250);
 constexpr Duration settle_every = std::chrono::seconds(1);
+constexpr Duration farewell_timeout = std::chrono::seconds(2);
 constexpr Duration mark_every = std::chrono::milliseconds(200);
 constexpr Duration watch_every = std::chrono::seconds(1);
+constexpr Duration trim_timeout = std::chrono::minutes(5);
 constexpr Duration trim_every = std::chrono::seconds(30);
 // A row is delivered before it can be seen, by less than this unless it is not there at all.
 constexpr Duration visible_within = std::chrono::seconds(10);
 constexpr std::uint64_t rows_read_max = 2'048;
 constexpr std::size_t burst_max = 512;
-constexpr std::size_t recent_max = 64;
 constexpr std::size_t batches_read_max = 16;
-constexpr std::uint64_t any_id = std::numeric_limits<std::int64_t>::max();
 
 Duration longer(Duration pause) {
   return std::clamp<Duration>(pause * 2, pause_min, pause_max);
@@ -133,12 +128,14 @@ Async<Error> Outbox::serve() {
   opened_ = false;
   beginning_done_ = 0;
   polled_.reset();
+  suspects_beginning_ = 0;
   poll_pause_ = pause_min;
   horizon_.reset();
   decided_.reset();
   decided_at_.reset();
   settled_.clear();
   recent_.clear();
+  stream_created_.clear();
   status_ = {.state = Status::State::opening,
              .dead_letters = status_.dead_letters,
              .oldest_age = {},
@@ -157,6 +154,19 @@ Async<Error> Outbox::serve() {
     const Shield shield(co_await this_fibre());
     co_await scope_->close();
     co_await sink_.close();
+    // Only helps to see later whether the stream has lost anything.
+    if (wake != Wake::ready && !stream_created_.empty()) {
+      auto marked = co_await store_.mark_published(published_,
+                                                   stream_created_,
+                                                   published_sequence_,
+                                                   done_id_,
+                                                   loop_.after(farewell_timeout));
+      if (!marked) {
+        log_info("outbox",
+                 "how far publishing has come was not written down; the stream says it",
+                 {{"reason", marked.error().detail()}});
+      }
+    }
   }
   scope_.reset();
   status_.state = Status::State::idle;
@@ -164,188 +174,6 @@ Async<Error> Outbox::serve() {
   if (wake != Wake::ready) co_return Error(Errc::cancelled);
   co_return *ended_;
 }
-
-// ---- numbering ----
-
-void Outbox::numbered(std::uint64_t count) {
-  numbered_ += count;
-  status_.numbered = numbered_;
-  numbered_total_.add(count);
-  if (count > 0) numbered_event_.notify_all();
-}
-
-Async<Result<void>> Outbox::number() {
-  // Until the stream has been asked nobody knows which numbers are free.
-  if (!opened_) {
-    MERIDIAN_CO_CHECK(to_result(co_await opened_event_.wait(), "the stream"));
-  }
-  MERIDIAN_CO_TRY(const OutboxMarks marks, co_await store_.marks(loop_.after(statement_timeout)));
-  numbered_ = marks.numbered;
-  settled_id_ = marks.settled_id;
-  status_.numbered = numbered_;
-  numbered_event_.notify_all();
-  for (;;) {
-    if (!commits_.live()) {
-      MERIDIAN_CO_CHECK(co_await number_from_table());
-      continue;
-    }
-    if (commits_.beginning() != beginning_done_) {
-      MERIDIAN_CO_TRY(const bool done, co_await number_before_feed());
-      if (!done) continue;
-    }
-    const std::uint64_t beginning = beginning_done_;
-    std::vector<IdRun> runs = commits_.take(options_.batch_rows_max);
-    if (!runs.empty()) {
-      MERIDIAN_CO_CHECK(co_await number_batch(std::move(runs)));
-      continue;
-    }
-    if (loop_.now() >= settle_at_) {
-      MERIDIAN_CO_CHECK(co_await settle());
-      if (!commits_.live() || commits_.beginning() != beginning || !commits_.empty()) continue;
-    }
-    if (co_await commits_.changed(Deadline::at(std::max(settle_at_, loop_.now() + pause_min))) ==
-        Wake::cancelled) {
-      co_return fail(Errc::cancelled);
-    }
-  }
-}
-
-// While there is no feed. What one look shows is numbered before what a later one shows, and what
-// it shows together in an order that cause and effect allow.
-Async<Result<void>> Outbox::number_from_table() {
-  auto seen = co_await store_.snapshot(loop_.after(statement_timeout));
-  if (!seen) {
-    if (seen.error().code() == Errc::cancelled) co_return std::unexpected(seen.error());
-    status_.problem = "the database: " + seen.error().detail();
-    if (co_await loop_.sleep(pause_max / 4) != Wake::ready) co_return fail(Errc::cancelled);
-    co_return Result<void>();
-  }
-  // An answer that is lost leaves open what has a number: everything begins anew.
-  MERIDIAN_CO_TRY(
-      const std::uint64_t added,
-      co_await store_.number_backlog(seen->text, {}, any_id, loop_.after(backlog_timeout)));
-  polled_ = seen->snapshot;
-  numbered(added);
-  if (horizon_ && seen->oldest >= horizon_->next_transaction) {
-    auto marked = co_await store_.mark_settled(horizon_->id, loop_.after(statement_timeout));
-    if (marked) {
-      settled_id_ = horizon_->id;
-      settled_.push_back({.id = horizon_->id, .numbered = numbered_});
-    }
-    horizon_.reset();
-  }
-  if (!horizon_ && loop_.now() >= settle_at_) {
-    settle_at_ = loop_.now() + settle_every;
-    auto horizon = co_await store_.horizon(loop_.after(statement_timeout));
-    if (horizon && horizon->id > settled_id_) horizon_ = *horizon;
-  }
-  if (commits_.live()) co_return Result<void>();
-  poll_pause_ = added > 0 ? pause_min : std::min<Duration>(poll_pause_ * 2, poll_max);
-  if (co_await commits_.changed(loop_.after(poll_pause_)) == Wake::cancelled) {
-    co_return fail(Errc::cancelled);
-  }
-  co_return Result<void>();
-}
-
-// The feed tells of every commit from a place on; what was committed before that is in the table.
-// A transaction that both know of is the feed's. False: the feed began anew meanwhile.
-Async<Result<bool>> Outbox::number_before_feed() {
-  const std::uint64_t beginning = commits_.beginning();
-  MERIDIAN_CO_TRY(const OutboxSnapshot seen,
-                  co_await store_.snapshot(loop_.after(statement_timeout)));
-  MERIDIAN_CO_TRY(const Position covered,
-                  co_await store_.covering_position(loop_.after(statement_timeout)));
-  const Deadline deadline = loop_.after(feed_timeout);
-  while (commits_.position() < covered) {
-    if (!commits_.live() || commits_.beginning() != beginning) co_return false;
-    const Wake wake = co_await commits_.changed(deadline);
-    if (wake == Wake::cancelled) co_return fail(Errc::cancelled);
-    if (wake == Wake::timeout) {
-      co_return fail(Errc::timeout, "the feed did not come to a position that was committed");
-    }
-  }
-  if (polled_) commits_.forget_seen(*polled_);
-  MERIDIAN_CO_TRY(const std::uint64_t added,
-                  co_await store_.number_backlog(
-                      seen.text, commits_.waiting(), any_id, loop_.after(backlog_timeout)));
-  numbered(added);
-  if (!commits_.live() || commits_.beginning() != beginning) {
-    // What is told of now begins after this snapshot, or is in it: as after a look at the table.
-    polled_ = seen.snapshot;
-    co_return false;
-  }
-  polled_.reset();
-  decided_.reset();
-  decided_at_.reset();
-  beginning_done_ = beginning;
-  if (added > 0) {
-    log_info("outbox", "numbered what was committed before the feed", {{"rows", added}});
-  }
-  co_return true;
-}
-
-Async<Result<void>> Outbox::number_batch(std::vector<IdRun> runs) {
-  OutboxBatch batch{.first = numbered_ + 1, .runs = std::move(runs)};
-  for (const IdRun& run : batch.runs)
-    batch.count += run.count;
-  Duration pause = pause_min;
-  for (;;) {
-    auto done = co_await store_.number(batch, loop_.after(statement_timeout));
-    if (done) break;
-    const Errc code = done.error().code();
-    // The same call again is harmless, whatever became of this one.
-    const bool again = code == Errc::unavailable || code == Errc::timeout ||
-                       code == Errc::conflict || code == Errc::exhausted;
-    if (!again) co_return done;
-    status_.problem = "numbering: " + done.error().detail();
-    if (co_await loop_.sleep(pause) != Wake::ready) co_return fail(Errc::cancelled);
-    pause = longer(pause);
-  }
-  if (recent_.size() >= recent_max) recent_.pop_front();
-  const std::uint64_t count = batch.count;
-  recent_.push_back(std::move(batch));
-  numbered(count);
-  co_return Result<void>();
-}
-
-// Finds out up to which id all rows have numbers, and whether the feed has left any out.
-Async<Result<void>> Outbox::settle() {
-  settle_at_ = loop_.now() + settle_every;
-  if (!horizon_) {
-    MERIDIAN_CO_TRY(const OutboxHorizon horizon,
-                    co_await store_.horizon(loop_.after(statement_timeout)));
-    if (horizon.id > settled_id_) horizon_ = horizon;
-    co_return Result<void>();
-  }
-  if (!decided_) {
-    MERIDIAN_CO_TRY(OutboxSnapshot seen, co_await store_.snapshot(loop_.after(statement_timeout)));
-    if (seen.oldest < horizon_->next_transaction)
-      co_return Result<void>();  // Somebody still writes.
-    MERIDIAN_CO_TRY(decided_at_, co_await store_.covering_position(loop_.after(statement_timeout)));
-    decided_ = std::move(seen);
-  }
-  if (commits_.position() < *decided_at_) co_return Result<void>();
-  const std::uint64_t id = horizon_->id;
-  MERIDIAN_CO_TRY(const std::uint64_t added,
-                  co_await store_.number_backlog(
-                      decided_->text, commits_.waiting(), id, loop_.after(backlog_timeout)));
-  if (added > 0) {
-    stragglers_total_.add(added);
-    log_warning("outbox",
-                "the table has rows that the feed did not bring; they are numbered now",
-                {{"rows", added}});
-    numbered(added);
-  }
-  MERIDIAN_CO_CHECK(co_await store_.mark_settled(id, loop_.after(statement_timeout)));
-  settled_id_ = id;
-  settled_.push_back({.id = id, .numbered = numbered_});
-  horizon_.reset();
-  decided_.reset();
-  decided_at_.reset();
-  co_return Result<void>();
-}
-
-// ---- publishing ----
 
 Async<> Outbox::publish() {
   Duration pause = Duration::zero();
@@ -380,6 +208,7 @@ Async<Result<void>> Outbox::publish_run() {
   const auto decided = decide_start(marks, tail);
   if (const auto* const gap = std::get_if<OutboxGap>(&decided)) {
     status_.state = Status::State::gap;
+    status_.problem = gap->text;
     gap_.set(1);
     // Numbers that the stream knows must not be given to other rows.
     if (gap->kind == OutboxGap::Kind::stream_lost && !opened_) {
@@ -700,9 +529,16 @@ Async<> Outbox::watch() {
   Time trim_at = loop_.now();
   bool alarmed = false;
   while (co_await loop_.sleep(watch_every) == Wake::ready) {
-    auto backlog = co_await store_.backlog(loop_.after(statement_timeout));
+    // While all is well there is no need to ask.
+    const bool idle = opened_ && numbered_ == published_;
+    auto backlog =
+        idle ? Result<OutboxBacklog>() : co_await store_.backlog(loop_.after(statement_timeout));
     if (backlog) {
-      waiting_.set(static_cast<std::int64_t>(numbered_ - std::min(numbered_, published_)));
+      // What the table remembers of publishing is a moment old.
+      const std::uint64_t waiting = numbered_ - std::min(numbered_, published_);
+      if (opened_) backlog->rows_count = waiting;
+      if (opened_ && waiting == 0) backlog->oldest_age = {};
+      waiting_.set(static_cast<std::int64_t>(backlog->rows_count));
       status_.oldest_age = backlog->oldest_age;
       oldest_age_seconds_.set(backlog->oldest_age / std::chrono::seconds(1));
       const bool alarm =
@@ -720,9 +556,14 @@ Async<> Outbox::watch() {
       status_.alarm = alarm;
       alarm_.set(alarm ? 1 : 0);
     }
+    if (!backlog) {
+      if (backlog.error().code() == Errc::cancelled) co_return;
+      log_warning(
+          "outbox", "how many rows wait is not known", {{"reason", backlog.error().detail()}});
+    }
     if (loop_.now() < trim_at) continue;
     trim_at = loop_.now() + trim_every;
-    auto emptied = co_await store_.trim(options_.keep, loop_.after(backlog_timeout));
+    auto emptied = co_await store_.trim(options_.keep, loop_.after(trim_timeout));
     if (emptied) {
       emptied_total_.add(*emptied);
     } else if (emptied.error().code() == Errc::denied) {

@@ -80,7 +80,8 @@ class Outbox {
     std::uint64_t dead_letters = 0;  // Since the start.
     Duration oldest_age{};
     bool alarm = false;
-    std::string problem;  // Why nothing is published; empty when nothing keeps it from it.
+    bool by_feed = false;  // Numbers follow the very order of the commits, not the table's.
+    std::string problem;   // Why nothing is published; empty when nothing keeps it from it.
   };
   const Status& status() const noexcept { return status_; }
 
@@ -104,6 +105,7 @@ class Outbox {
   Async<Result<void>> number();
   Async<Result<void>> number_from_table();
   Async<Result<bool>> number_before_feed();
+  Async<Result<bool>> any_suspects(const Snapshot& seen);
   Async<Result<void>> number_batch(std::vector<IdRun> runs);
   Async<Result<void>> settle();
   void numbered(std::uint64_t count);
@@ -135,6 +137,10 @@ class Outbox {
   std::uint64_t numbered_ = 0;
   std::uint64_t beginning_done_ = 0;
   std::optional<Snapshot> polled_;  // What the last look at the table saw.
+  // Ran when the feed began: of these some may be in the log before that and be seen after.
+  std::uint64_t suspects_beginning_ = 0;
+  std::vector<std::uint64_t> suspects_;
+  Time suspects_until_{};
   Duration poll_pause_{};
   std::optional<OutboxHorizon> horizon_;   // To be settled.
   std::optional<OutboxSnapshot> decided_;  // Sees everything up to the horizon...

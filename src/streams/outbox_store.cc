@@ -146,6 +146,19 @@ Async<Result<Position>> SqlOutboxStore::covering_position(Deadline deadline) {
   co_return Position{position->value};
 }
 
+Async<Result<bool>> SqlOutboxStore::any_awaits_standby(std::vector<std::uint64_t> transactions,
+                                                       Deadline deadline) {
+  const std::string list =
+      to_array_text(transactions, [](std::uint64_t id) { return static_cast<std::uint32_t>(id); });
+  MERIDIAN_CO_TRY(const Rows rows,
+                  co_await statements_.run("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE"
+                                           " wait_event = 'SyncRep' AND backend_xid::text::bigint ="
+                                           " ANY ($1::bigint[]))",
+                                           {list},
+                                           deadline));
+  co_return rows.flag(0, 0);
+}
+
 // Two statements: the transaction id has to be read after the row id.
 Async<Result<OutboxHorizon>> SqlOutboxStore::horizon(Deadline deadline) {
   MERIDIAN_CO_TRY(const Rows drawn,
@@ -307,18 +320,29 @@ Async<Result<void>> SqlOutboxStore::bury(std::uint64_t number,
 }
 
 Async<Result<OutboxBacklog>> SqlOutboxStore::backlog(Deadline deadline) {
+  // Rows without a number are counted up to a bound: that there are many is all that matters.
   MERIDIAN_CO_TRY(
       const Rows rows,
       co_await statements_.run(
           "SELECT numbered - published, coalesce((SELECT (extract(epoch FROM clock_timestamp() - "
           "b.numbered_at) * 1000000)::bigint FROM meridian.outbox_batches b"
-          " WHERE b.first + b.count - 1 > s.published ORDER BY b.first LIMIT 1), 0)"
+          " WHERE b.first + b.count - 1 > s.published ORDER BY b.first LIMIT 1), 0),"
+          " greatest(0, (SELECT count(*) FROM (SELECT FROM meridian.outbox o WHERE o.id > "
+          "s.settled_id LIMIT 1000000) AS counted) - (SELECT coalesce(sum(count), 0) FROM"
+          " meridian.outbox_batches b WHERE b.id_max > s.settled_id)),"
+          " coalesce((SELECT (extract(epoch FROM clock_timestamp() - o.created_at) * 1000000)"
+          "::bigint FROM meridian.outbox o WHERE o.id > s.settled_id ORDER BY o.id LIMIT 1), 0)"
           " FROM meridian.outbox_state s WHERE name = 'outbox'",
           {},
           deadline));
-  co_return OutboxBacklog{.rows_count = to_number(rows.text(0, 0)),
-                          .oldest_age = std::chrono::microseconds(
-                              parse_number<std::int64_t>(rows.text(0, 1)).value_or(0))};
+  const auto age = [&](std::size_t column) -> Duration {
+    return std::chrono::microseconds(parse_number<std::int64_t>(rows.text(0, column)).value_or(0));
+  };
+  const std::uint64_t unnumbered = to_number(rows.text(0, 2));
+  OutboxBacklog backlog{.rows_count = to_number(rows.text(0, 0)) + unnumbered,
+                        .oldest_age = age(1)};
+  if (unnumbered > 0) backlog.oldest_age = std::max(backlog.oldest_age, age(3));
+  co_return backlog;
 }
 
 Async<Result<std::uint64_t>> SqlOutboxStore::trim(Duration keep, Deadline deadline) {

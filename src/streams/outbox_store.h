@@ -70,6 +70,10 @@ class OutboxStore {
   // A position that no transaction is behind which a snapshot of before sees; the feed reaches it
   // without further commits.
   virtual Async<Result<Position>> covering_position(Deadline deadline) = 0;
+  // Whether any of these transactions is in the log as committed and cannot be seen since it waits
+  // for a standby.
+  virtual Async<Result<bool>> any_awaits_standby(std::vector<std::uint64_t> transactions,
+                                                 Deadline deadline) = 0;
   virtual Async<Result<OutboxHorizon>> horizon(Deadline deadline) = 0;
 
   // The batches from the one that has this number on, at most count_max of them.
@@ -117,6 +121,8 @@ class SqlOutboxStore final : public OutboxStore {
                                               Deadline deadline) override;
   Async<Result<OutboxSnapshot>> snapshot(Deadline deadline) override;
   Async<Result<Position>> covering_position(Deadline deadline) override;
+  Async<Result<bool>> any_awaits_standby(std::vector<std::uint64_t> transactions,
+                                         Deadline deadline) override;
   Async<Result<OutboxHorizon>> horizon(Deadline deadline) override;
   Async<Result<std::vector<OutboxBatch>>> batches(std::uint64_t number,
                                                   std::size_t count_max,

@@ -39,10 +39,9 @@ ROTATING, SLOW = "rotating", "slow"
 LIES = {
     "down": "Failed to connect to 127.0.0.1|Connection refused|Couldn't connect",
     "failing": "status 503 instead of 200",
-    "silent": "timed out|keys of issuer silent",
-    "dripping": "timed out|keys of issuer dripping",
+    "silent": "timed out|waited too long for the keys of issuer silent",
+    "dripping": "timed out|waited too long for the keys of issuer dripping",
     "another_issuer": 'the discovery document is of issuer "https://login.elsewhere.example", not "http://127.0.0.1',
-    "keys_in_clear_elsewhere": 'jwks_uri "http://keys.elsewhere.example/jwks" is not https',
     "keys_in_a_file": 'the URL "file:///etc/passwd" begins with neither https:// nor http://',
     "keys_missing": "the discovery document.*jwks_uri",
     "discovery_redirected": "status 302 instead of 200; redirects are not followed",
@@ -56,8 +55,6 @@ LIES = {
     "web_page": "GET http://127.0.0.1|JSON|json|the discovery document",
     "cut_off": "GET http://127.0.0.1",
 }
-# The lies that last as long as a fetch may; a login may give up before it.
-STALLS = ("silent", "dripping")
 ISSUERS = [*SILENT, *LIES, ROTATING, SLOW, LATE]
 # The bounds that a node has: a fetch begins every 10 s at most, and has 5 s for each of two documents.
 FETCH_INTERVAL, FETCH_TIME = 10, 10
@@ -114,7 +111,8 @@ class IdentityTest(unittest.TestCase):
         began = time.monotonic()
         cls.node = cls.enterClassContext(Node(
             issuers="issuers:\n" + "".join(
-                f'  {name}: {{ url: "{url}", audience: meridian }}\n' for name, url in cls.urls.items()),
+                f'  {name}: {{ url: "{url}", audience: meridian, allow_insecure_http: true }}\n'
+                for name, url in cls.urls.items()),
             checkout_bind="".join(
                 f"      - {{ issuer: {name}, subject: shop-checkout }}\n" for name in cls.urls)))
         cls.started_in = time.monotonic() - began
@@ -207,7 +205,12 @@ class IdentityTest(unittest.TestCase):
         self.assertEqual(self.metric("meridian_issuer_keys", ROTATING), 2)
         self.assertEqual(self.metric("meridian_issuer_keys", SILENT[0]), 0)
 
-    def test_2_who_waits_for_a_silent_issuer_waits_a_bounded_time_and_alone(self):
+    def test_2_at_the_same_time(self):
+        """These take long, and have nothing to do with each other."""
+        self.at_once([self.check_silence, self.check_late_issuer, self.check_rotation], lambda check: check())
+
+    def check_silence(self):
+        """Who waits for a silent issuer waits for a bounded time, and alone."""
         # Tokens that nobody can judge while their issuer is silent.
         token = self.token(SILENT[0])
         mine = self.node.token("checkout")
@@ -218,14 +221,15 @@ class IdentityTest(unittest.TestCase):
             for said, took in (outcome.result() for outcome in waiting):
                 self.assertLess(took, LOGIN_TIME_MAX)
                 for text in said:
-                    self.assertRegex(text, f"the keys of issuer {SILENT[0]}|timed out")
+                    self.assertRegex(text, f"the keys of issuer {SILENT[0]}\\b")
                     self.assertNotRegex(text, "WRONGPASS|AuthenticationError")
         self.assertEqual(self.metric("meridian_issuer_waiters", SILENT[0]), 0)
         # Once it answers, the same token is good.
         self.mode(SILENT[0], "good")
         self.assert_opens_soon(token, 2 * (FETCH_INTERVAL + FETCH_TIME))
 
-    def test_3_an_issuer_that_was_down_at_the_start(self):
+    def check_late_issuer(self):
+        """An issuer that was down when the node started."""
         # The provider itself is there; only its front is not.
         self.mode(LATE, "good")
         token = self.token(LATE)
@@ -239,7 +243,7 @@ class IdentityTest(unittest.TestCase):
         self.assert_opens_soon(token, 2 * (FETCH_INTERVAL + FETCH_TIME))
         self.assertEqual(self.metric("meridian_issuer_keys_stale", LATE), 0)
 
-    def test_4_keys_rotate_while_clients_log_in(self):
+    def check_rotation(self):
         """New keys sign at once, as with the worst of providers. Logins go on all the while."""
         ended = threading.Event()
         longest = []
@@ -279,14 +283,15 @@ class IdentityTest(unittest.TestCase):
         self.mode(SLOW, "good")
         # Whoever came before the next fetch could begin was asked to come again, and told no lie about the token.
         for text in refusals:
-            self.assertRegex(text, "its key id .* is not among the [0-9]+ keys of issuer|keys of issuer .*timed out")
+            self.assertRegex(text, "its key id .* is not among the [0-9]+ keys of issuer|"
+                                   "waited too long for the keys of issuer")
             self.assertNotRegex(text, "WRONGPASS|AuthenticationError")
         self.assertLess(max(longest, default=0), FETCH_INTERVAL + FETCH_TIME)
         for issuer in (ROTATING, SLOW):
             asked = self.asked(issuer)
             self.assertLessEqual(asked["/jwks"], 3 + 60 / FETCH_INTERVAL, asked)
 
-    def test_5_lies(self):
+    def test_3_lies(self):
         before = {name: self.token(name) for name in LIES}
         self.at_once(LIES, lambda name: self.assert_open(before[name], 2 * PROMPT))
         self.provider.tell("rotate")
@@ -296,8 +301,8 @@ class IdentityTest(unittest.TestCase):
             self.asked(name)
             self.mode(name, name)
         self.at_once(LIES, lambda name: self.check_lie(name, before[name], after[name]))
-        # What never ends was not read to its end.
-        self.assertLess(self.memory() - memory, 64 * 1024)
+        # What never ends was not kept for as long as it came. A sanitizer keeps freed memory for a while.
+        self.assertLess(self.memory() - memory, 256 * 1024)
         log = self.node.log.read_text()
         for name in LIES:
             with self.subTest(name):
@@ -315,22 +320,27 @@ class IdentityTest(unittest.TestCase):
                 for text in self.login(before[name])[0]:
                     self.assertRegex(text, "its key id .* is not among the 2 keys of issuer")
 
+    def failures(self, name):
+        return self.metric("meridian_issuer_fetches_total", name, outcome="failed")
+
     def check_lie(self, name, before, after):
         # Known keys go on, while a fetch is under way and after it.
         self.assert_open(before, 2 * PROMPT)
-        failed = self.metric("meridian_issuer_fetches_total", name, outcome="failed")
-        until = time.monotonic() + 2 * (FETCH_INTERVAL + FETCH_TIME)
-        while self.metric("meridian_issuer_fetches_total", name, outcome="failed") == failed:
+        keys = self.metric("meridian_issuer_keys", name)
+        # Only the second fetch begins with discovery: what it said before was good for an hour.
+        wanted = self.failures(name) + 2
+        until = time.monotonic() + 3 * (FETCH_INTERVAL + FETCH_TIME)
+        while self.failures(name) < wanted:
             self.assertLess(time.monotonic(), until, "nothing was fetched")
-            for text in self.login(after)[0]:
-                self.assertNotIn(text, ("checkout", "open"))
-        said, took = self.login(after)
-        self.assertLess(took, LOGIN_TIME_MAX)
-        for text in said:
-            self.assertRegex(text, LIES[name] if name not in STALLS else LIES[name] + "|its key id")
-            self.assertNotRegex(text, "WRONGPASS|AuthenticationError")
+            said, took = self.login(after)
+            self.assertLess(took, LOGIN_TIME_MAX)
+            for text in said:
+                self.assertRegex(text, f"the keys of issuer {name}\\b|of issuer {name} that were fetched last")
+                self.assertNotRegex(text, "WRONGPASS|AuthenticationError")
+        for text in self.login(after)[0]:
+            self.assertRegex(text, LIES[name])
         self.assertEqual(self.metric("meridian_issuer_keys_stale", name), 1)
-        self.assertEqual(self.metric("meridian_issuer_keys", name), 2)
+        self.assertEqual(self.metric("meridian_issuer_keys", name), keys)
         if name == "weak_keys":
             self.check_forgeries(name)
         self.assert_open(before, 2 * PROMPT)
@@ -351,7 +361,7 @@ class IdentityTest(unittest.TestCase):
         self.assert_opens_soon(after, 3 * (FETCH_INTERVAL + FETCH_TIME))
         self.assertEqual(self.metric("meridian_issuer_keys_stale", name), 0)
 
-    def test_6_the_node_stops_while_issuers_are_silent(self):
+    def test_4_the_node_stops_while_issuers_are_silent(self):
         # Node itself fails the test when it does not stop in time; here: while fetches are under way.
         for name in (ROTATING, SLOW):
             self.mode(name, "silent")

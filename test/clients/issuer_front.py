@@ -92,9 +92,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def another_issuer(self):
         self.lie_in_discovery(issuer="https://login.elsewhere.example")
 
-    def keys_in_clear_elsewhere(self):
-        self.lie_in_discovery(jwks_uri="http://keys.elsewhere.example/jwks")
-
     def keys_in_a_file(self):
         self.lie_in_discovery(jwks_uri="file:///etc/passwd")
 
@@ -102,17 +99,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.lie_in_discovery(jwks_uri=None)
 
     def lie_in_discovery(self, **lies):
-        status, _, body = self.upstream()
-        if self.path == DISCOVERY:
-            document = {**json.loads(body), **lies}
-            body = {name: value for name, value in document.items() if value is not None}
-        self.answer(body, status)
+        """What was discovered before is not to be good enough: keys fail."""
+        if self.path != DISCOVERY:
+            return self.failing()
+        document = {**json.loads(self.upstream()[2]), **lies}
+        self.answer({name: value for name, value in document.items() if value is not None})
 
     def discovery_redirected(self):
         if self.path == DISCOVERY:
             self.answer(b"", 302, Location="/elsewhere" + DISCOVERY)
         else:
-            self.forward()
+            self.failing()
 
     def keys_redirected(self):
         if self.path == KEYS:

@@ -111,7 +111,7 @@ TEST_F(LibpqTest, ParametersInBothFormatsAndManyOfThem) {
   EXPECT_EQ(std::string_view(PQgetvalue(product.get(), 0, 0), 4),
             std::string_view("\0\0\0\x2a", 4));
 
-  constexpr int count = 30'000;
+  constexpr int count = 65'535;
   std::string sql = "SELECT count(*) FROM (VALUES ";
   std::vector<const char*> many(count, "17");
   for (int i = 1; i <= count; ++i)
@@ -284,7 +284,7 @@ TEST_F(LibpqTest, ANotificationReachesAnotherConnection) {
 }
 
 TEST_F(LibpqTest, LargeValuesComeThroughWholeAndRowByRow) {
-  const std::string value(30'000'000, 'v');
+  const std::string value(100'000'000, 'v');
   const char* const sent = value.c_str();
   const Answer back(
       PQexecParams(connection.get(), "SELECT $1::text", 1, nullptr, &sent, nullptr, nullptr, 0),
@@ -302,13 +302,16 @@ TEST_F(LibpqTest, LargeValuesComeThroughWholeAndRowByRow) {
 }
 
 TEST_F(LibpqTest, ALargerRequestThanIsAllowedIsRefused) {
-  const std::string value(65 << 20, 'v');
+  const std::string value(300 << 20, 'v');
   const char* const sent = value.c_str();
   const Answer refused(
       PQexecParams(
           connection.get(), "SELECT length($1::text)", 1, nullptr, &sent, nullptr, nullptr, 0),
       PQclear);
-  EXPECT_EQ(PQresultStatus(refused.get()), PGRES_FATAL_ERROR);
+  // The reason, not only that the server has gone.
+  EXPECT_NE(std::string_view(PQerrorMessage(connection.get())).find("request_bytes_max"),
+            std::string_view::npos)
+      << PQerrorMessage(connection.get());
   const Connection other = connect();
   EXPECT_EQ(value_of(run(other, "SELECT 1")), "1");
 }

@@ -8,5 +8,5 @@ from node import Node
 
 with Node() as node:
     code = subprocess.run([os.environ["CLIENT_PROGRAM"], "--gtest_brief=1"], env=node.client_environment(),
-                          timeout=150, check=False).returncode
+                          timeout=280, check=False).returncode
 sys.exit(code)

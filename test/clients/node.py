@@ -22,8 +22,9 @@ STOP_SECONDS_MAX = 30
 
 CONFIG = """\
 node: {{ name: clients, loops: 2 }}
-listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", nats: "127.0.0.1:0" }}
-tls: {{ certificate: server.pem, key: server.key }}
+listen: {{ postgres: "127.0.0.1:0", redis: "127.0.0.1:0", http: "127.0.0.1:0", nats: "127.0.0.1:0",
+  nats_websocket: "127.0.0.1:0" }}
+tls: {{ certificate: server.pem, key: server.key, nats_handshake_first: 50ms }}
 # Every client comes from one address here, and the tests log in wrongly on purpose.
 # A value of 100 MB is 200 MB where a client writes it in hexadecimal.
 limits: {{ failed_logins_per_minute: 10000, request_bytes_max: 256MiB }}
@@ -40,6 +41,14 @@ roles:
       write: ["*"]
       forget: ["order:*"]
       commands: [scan, dbsize, psubscribe, script, eval, evalsha]
+    nats:
+      publish: ["orders.>", "$KV.CARTS.>"]
+      publish_deny: ["orders.audit.>"]
+      subscribe: ["orders.>", "$KV.CARTS.>"]
+      consume: [ORDERS, KV_CARTS]
+      manage: [ORDERS, KV_CARTS]
+      headers: ["KV-Operation", "Nats-Rollup", "Nats-Expected-*"]
+      allow_responses: 1
   storefront:
     bind:
       - {{ issuer: meridian, subject: storefront }}
@@ -48,6 +57,7 @@ roles:
     redis:
       read: ["order:*", "product:*", "session:*"]
       write: ["session:*"]
+    nats: {{ publish: ["orders.service"] }}
   view_reader:
     postgres: {{ databases: [shop] }}
 views:
@@ -180,7 +190,7 @@ class Node:
             if not chunk:
                 raise NodeError(f"meridian up did not come up:\n{said.decode()}{self.log_tail()}")
             said += chunk
-        for door, host, port in re.findall(r"^\s+(postgres|redis|http)\s+(\S+):(\d+)$", said.decode(), re.M):
+        for door, host, port in re.findall(r"^\s+(postgres|redis|nats|nats_websocket|http)\s+(\S+):(\d+)$", said.decode(), re.M):
             self.doors[door] = (host, int(port))
 
     # Views appear when their tables do; nothing else of the node has to be waited for.
@@ -256,6 +266,8 @@ class Node:
             **self.environment,
             "NODE_POSTGRES_PORT": str(self.doors["postgres"][1]),
             "NODE_REDIS_PORT": str(self.doors["redis"][1]),
+            "NODE_NATS_PORT": str(self.doors["nats"][1]),
+            "NODE_NATS_WEBSOCKET_PORT": str(self.doors["nats_websocket"][1]),
             "NODE_HTTP_PORT": str(self.doors["http"][1]),
             "NODE_CA": str(self.ca),
             # Followed by a subject and how long it shall be good: what a client's provider of credentials runs.

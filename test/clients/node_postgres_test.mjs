@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 
-import { badTokens, ca, load, postgresOptions, token } from "./packages.mjs";
+import { badTokens, ca, failures, large, load, postgresOptions, token } from "./packages.mjs";
 
 const pg = load("pg");
 const copy = load("pg-copy-streams");
@@ -42,20 +42,39 @@ test("a transaction is rolled back after an error", () =>
     await assert.rejects(client.query("SELECT * FROM nothing"), { code: "42P01" });
   }));
 
+test("every failure has its code", () =>
+  withClient(async (client) => {
+    for (const [text, code] of failures) {
+      await assert.rejects(client.query(text), { code });
+      await assert.rejects(client.query({ text, queryMode: "extended" }), { code });
+      await client.query("BEGIN");
+      await assert.rejects(client.query(text), { code });
+      await assert.rejects(client.query("SELECT 1"), { code: "25P02" });
+      await client.query("ROLLBACK");
+      assert.equal((await client.query("SELECT $1::int AS n", [7])).rows[0].n, 7);
+    }
+  }));
+
+test("many rows", () =>
+  withClient(async (client) => {
+    const found = await client.query("SELECT generate_series(1, 300000) AS n");
+    assert.equal(found.rows.reduce((sum, row) => sum + row.n, 0), (300000 * 300001) / 2);
+  }));
+
 test("prepared statements, queued queries and many parameters", () =>
   withClient(async (client) => {
     const named = { name: "double", text: "SELECT $1::int * 2 AS n" };
     const answers = await Promise.all(
       Array.from({ length: 200 }, (_, n) => client.query({ ...named, values: [n] })));
     assert.deepEqual(answers.map((answer) => answer.rows[0].n), Array.from({ length: 200 }, (_, n) => 2 * n));
-    const many = Array.from({ length: 30000 }, (_, n) => n);
+    const many = Array.from({ length: 65535 }, (_, n) => n);
     const text = `SELECT count(*)::int AS n FROM (VALUES ${many.map((n) => `($${n + 1}::int)`).join(",")}) v`;
     assert.equal((await client.query(text, many)).rows[0].n, many.length);
   }));
 
 test("large values", () =>
   withClient(async (client) => {
-    const value = Buffer.alloc(10_000_000, 7);
+    const value = large();
     const found = await client.query("SELECT $1::bytea AS v", [value]);
     assert.ok(found.rows[0].v.equals(value));
   }));

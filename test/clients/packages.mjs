@@ -32,3 +32,13 @@ export const redisOptions = (subject = "checkout") => ({
   username: "default",
   password: token(subject),
 });
+
+// Statements that fail, each with the code that the client must see.
+export const failures = JSON.parse(process.env.SQLSTATES ?? "[]");
+
+// A value of 100 MB that has every byte in it.
+export function large() {
+  const value = Buffer.allocUnsafe(100_000_000);
+  for (let n = 0; n < value.length; n++) value[n] = n * 7;
+  return value;
+}

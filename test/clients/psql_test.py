@@ -1,5 +1,6 @@
 """psql, the stock client, through the postgres door."""
 
+import getpass
 import re
 import subprocess
 import time
@@ -39,6 +40,18 @@ class PsqlTest(unittest.TestCase):
             SELECT count(*) FROM orders WHERE id = 1001;""")
         rows = [line for line in said.splitlines() if not re.match("INSERT|UPDATE|DELETE", line)]
         self.assertEqual(rows, ["1001|open", "paid|1", "0"])
+
+    def test_a_user_that_nobody_named_is_explained(self):
+        # libpq sends the name of the system's user then.
+        port = self.node.doors["postgres"][1]
+        done = subprocess.run(["psql", "-X", "-w", "-c", "SELECT 1",
+                               f"host=127.0.0.1 port={port} dbname=shop sslmode=disable"],
+                              env={**self.node.environment, "PGPASSWORD": self.tokens["clerk"]}, text=True,
+                              capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 2, done.stdout)
+        name = re.escape(getpass.getuser())
+        self.assertRegex(done.stderr, f'the role "{name}" is not bound to issuer meridian, subject "clerk"; there is no '
+                         "such role; the user name is taken for the wanted role, and this token has: checkout, storefront")
 
     def test_a_transaction_is_rolled_back_and_to_a_savepoint(self):
         self.psql("""BEGIN; INSERT INTO orders (id, customer_id) VALUES (1002, 1); ROLLBACK;

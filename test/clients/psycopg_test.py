@@ -7,7 +7,7 @@ import unittest
 import psycopg
 from psycopg import errors, pq, sql
 
-from node import Node, REFUSALS
+from node import SQLSTATES, Node, REFUSALS
 
 
 class PsycopgTest(unittest.TestCase):
@@ -63,6 +63,48 @@ class PsycopgTest(unittest.TestCase):
             connection.execute("SELECT 1")
         connection.execute("ROLLBACK")
         self.assertEqual(connection.execute("SELECT 1").fetchone(), (1,))
+
+    def test_every_failure_has_its_code(self):
+        connection = self.connect(autocommit=True)
+        for text, state in SQLSTATES:
+            for parameters in (None, ()):  # The simple protocol, and the extended one.
+                with self.assertRaises(psycopg.Error) as caught:
+                    connection.execute(text, parameters)
+                self.assertEqual(caught.exception.sqlstate, state, text)
+                with self.assertRaises(psycopg.Error) as caught, connection.transaction():
+                    connection.execute(text, parameters)
+                self.assertEqual(caught.exception.sqlstate, state, text)
+                self.assertEqual(connection.execute("SELECT %s::int", (7,)).fetchone(), (7,))
+
+    def test_a_message_above_the_bound_is_refused_by_name(self):
+        connection = self.connect(autocommit=True)
+        with self.assertRaisesRegex(psycopg.Error, "request_bytes_max") as caught:
+            connection.execute("SELECT %b::bytea", (bytes(300 << 20),))
+        self.assertEqual(caught.exception.sqlstate, "54000")
+        self.assertTrue(connection.closed)
+
+    def test_reset_goes_back_to_the_start_of_the_session(self):
+        connection = self.connect(autocommit=True, options="-c search_path=public,pg_temp", application_name="told")
+        asked = ("SELECT current_setting('search_path'), meridian.subject(), current_setting('timezone'),"
+                 " split_part(current_setting('application_name'), ' ', 1)")
+        before = connection.execute(asked).fetchone()
+        self.assertEqual(before[:2] + before[3:], ("public,pg_temp", "checkout", "told"))
+        for reset in ("RESET ALL", "DISCARD ALL"):
+            for prepare in (False, True):
+                with self.subTest(reset, prepare=prepare):
+                    connection.execute("SET search_path = pg_catalog")
+                    connection.execute("SET timezone = 'Asia/Tokyo'")
+                    connection.execute(reset)
+                    self.assertEqual(connection.execute(asked, prepare=prepare).fetchone(), before)
+                    self.assertEqual(connection.info.parameter_status("application_name"), "told")
+                    self.assertEqual(connection.info.parameter_status("TimeZone"), before[2])
+        # One setting alone; others stay as they were set.
+        connection.execute("SET search_path = pg_catalog")
+        connection.execute("SET timezone = 'Asia/Tokyo'")
+        connection.execute("RESET search_path")
+        self.assertEqual(connection.execute(asked).fetchone()[:3], ("public,pg_temp", "checkout", "Asia/Tokyo"))
+        connection.execute("RESET ALL; SET search_path = pg_catalog")
+        self.assertEqual(connection.execute(asked).fetchone(), ("pg_catalog", *before[1:]))
 
     def test_a_serialization_failure_is_reported(self):
         one, two = self.connect(), self.connect()
@@ -175,8 +217,11 @@ class PsycopgTest(unittest.TestCase):
 
     def test_large_values_and_many_parameters(self):
         connection = self.connect()
-        value = "v" * 10_000_000
+        value = "ü" * 50_000_000
         self.assertTrue(connection.execute("SELECT %s::text", (value,)).fetchone()[0] == value)
+        value = bytes(range(256)) * 390_625
+        cursor = connection.cursor(binary=True)
+        self.assertTrue(cursor.execute("SELECT %b::bytea", (value,)).fetchone()[0] == value)
         many = list(range(65_535))
         text = "SELECT " + "+".join(["%s::bigint"] * 1000)
         self.assertEqual(connection.execute(text, many[:1000]).fetchone(), (sum(many[:1000]),))

@@ -2,6 +2,7 @@
 """Runs the tests of one client, or says why they cannot run here and exits with 77.
 
     run.py --name NAME --program MERIDIAN --packages FOLDER [--client PROGRAM]
+    run.py --list-built        # the clients that script/clients builds, or that bring very much
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 
 SKIPPED = 77  # SKIP_RETURN_CODE of the tests.
 HERE = pathlib.Path(__file__).resolve().parent
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin"  # Where servers are, for those who are not root too.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +25,16 @@ class Client:
     programs: tuple = ()  # On the PATH; openssl is always needed.
     npm: tuple = ()
     python: tuple = ()
-    node_least: tuple = ()  # The oldest Node.js that it runs on.
+    prisma: bool = False
     go: str = ""  # A folder of go/.
     rust: str = ""  # A file of rust/tests, without its ending.
     java: str = ""  # A class of java/.
+    tool: str = ""  # A kind of script/clients, whose program has the same name.
+    built: str = ""  # A program of this build, given as --client; not there without its library.
+
+    @property
+    def built_first(self):
+        return bool(self.prisma or self.go or self.rust or self.java or self.tool)
 
 
 CLIENTS = {
@@ -35,6 +43,10 @@ CLIENTS = {
     "libpq": Client(),
     "psycopg": Client(python=("psycopg", "psycopg_binary")),
     "node_postgres": Client(programs=("node",), npm=("pg", "pg-copy-streams")),
+    "postgres_js": Client(programs=("node",), npm=("postgres",)),
+    "prisma": Client(programs=("node",), prisma=True),
+    "asyncpg": Client(python=("asyncpg",)),
+    "sqlalchemy": Client(python=("sqlalchemy", "asyncpg", "psycopg")),
     "pgx": Client(go="pgx"),
     "lib_pq": Client(go="lib_pq"),
     "gorm": Client(go="gorm"),
@@ -50,6 +62,10 @@ CLIENTS = {
     "jedis": Client(java="JedisTest"),
     "lettuce": Client(java="LettuceTest"),
     "redis_rs": Client(rust="redis_rs"),
+    "nats_go": Client(programs=("nats-server",), go="nats_go"),
+    "nats_py": Client(programs=("nats-server",), python=("nats",)),
+    "nats_c": Client(programs=("nats-server",), built="nats_c_client"),
+    "natscli": Client(programs=("nats-server",), tool="natscli"),
     "oidc_provider": Client(programs=("node", "psql", "redis-cli"), npm=("oidc-provider",)),
     "identity": Client(programs=("node",), npm=("oidc-provider",), python=("redis", "psycopg")),
 }
@@ -61,18 +77,13 @@ def absence(packages, kind):
     return told.read_text() if told.exists() else f"script/clients {kind} has not been run"
 
 
-def node_version():
-    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
-    return tuple(int(part) for part in said.strip().lstrip("v").split(".") if part.isdigit())
-
-
 def missing(client, packages):
     """What keeps the tests from running, in words."""
-    lacks = [f"{program} is not here" for program in ("openssl", *client.programs) if shutil.which(program) is None]
-    if client.node_least and not lacks and node_version() < client.node_least:
-        lacks.append("Node.js is older than " + ".".join(map(str, client.node_least)))
+    lacks = [f"{program} is not here" for program in ("openssl", *client.programs) if shutil.which(program, path=PATH) is None]
     if any(not (packages / "node_modules" / name).is_dir() for name in client.npm):
         lacks.append(absence(packages, "npm"))
+    if client.prisma and not (packages / "prisma/made").is_dir():
+        lacks.append(absence(packages, "prisma"))
     libraries = list((packages / "venv/lib").glob("python3*/site-packages"))
     if any(not any((library / name).is_dir() for library in libraries) for name in client.python):
         lacks.append(absence(packages, "python"))
@@ -82,6 +93,8 @@ def missing(client, packages):
         lacks.append(absence(packages, "rust"))
     if client.java and not (packages / "java/classes" / f"{client.java}.class").exists():
         lacks.append(absence(packages, "java"))
+    if client.tool and not (packages / client.tool / client.tool).exists():
+        lacks.append(absence(packages, client.tool))
     return lacks
 
 
@@ -104,13 +117,21 @@ def command(name, client, packages):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--name", choices=sorted(CLIENTS), required=True)
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--packages", type=pathlib.Path, required=True)
+    parser.add_argument("--list-built", action="store_true")
+    parser.add_argument("--name", choices=sorted(CLIENTS))
+    parser.add_argument("--program")
+    parser.add_argument("--packages", type=pathlib.Path)
     parser.add_argument("--client", default="")
     options = parser.parse_args()
+    if options.list_built:
+        print("\n".join(name for name, client in CLIENTS.items() if client.built_first))
+        return 0
+    if not (options.name and options.program and options.packages):
+        parser.error("--name, --program and --packages belong together")
     client = CLIENTS[options.name]
     lacks = missing(client, options.packages)
+    if client.built and not options.client:
+        lacks.append(f"{client.built} was not built: its library is not here")
     if lacks:
         print(f"SKIPPED clients/{options.name}: {'; '.join(lacks)}")
         return SKIPPED

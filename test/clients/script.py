@@ -11,5 +11,5 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def main(name):
     with Node() as node:
-        code = subprocess.run(["node", HERE / name], env=node.client_environment(), timeout=150, check=False).returncode
+        code = subprocess.run(["node", HERE / name], env=node.client_environment(), timeout=280, check=False).returncode
     sys.exit(code)

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 
-from node import CHECKER, MERIDIAN, ROOT, Node, SoakError
+from node import MERIDIAN, ROOT, TESTS, Node, SoakError
 
 MUTATIONS = ("no-fence", "last-pending-only", "naive-join", "no-token", "position-first", "no-wait")
 BULK_ROWS = 1_000_000
@@ -63,7 +63,7 @@ class Checker:
         token = shlex.quote(str(MERIDIAN)) + " token --subject "
         self.errors = open(node.home / "checker.log", "ab")
         self.process = subprocess.Popen(
-            [str(CHECKER), "--postgres", node.address("postgres"), "--redis", node.address("redis"), "--http", node.address("http"),
+            [str(TESTS / "coherence_checker"), "--postgres", node.address("postgres"), "--redis", node.address("redis"), "--http", node.address("http"),
              "--direct", node.direct(), "--writer-token", token + "checkout", "--reader-token", token + "storefront",
              "--seconds", str(seconds), "--seed", str(seed), "--readers", str(clients), "--orders", str(orders), "--soak", "--json",
              "--faults", *words],

@@ -11,10 +11,13 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MERIDIAN = ROOT / "build/release/src/meridian"
-CHECKER = ROOT / "build/release/test/coherence_checker"
+# script/soak --preset sets it.
+PRESET = os.environ.get("MERIDIAN_SOAK_PRESET", "release")
+MERIDIAN = ROOT / "build" / PRESET / "src/meridian"
+TESTS = ROOT / "build" / PRESET / "test"
 SHOP = ROOT / "examples/shop"
 PSQL_TIMEOUT = 120
 
@@ -24,7 +27,7 @@ class SoakError(Exception):
 
 
 def build(*targets):
-    subprocess.run([str(ROOT / "script/build"), "release", *targets], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([str(ROOT / "script/build"), PRESET, *targets], check=True, stdout=subprocess.DEVNULL)
 
 
 def free_port(taken):
@@ -61,6 +64,10 @@ class Node:
                                f"  unauthenticated_per_address: 2000\n{settings}{shop}")
         self.environment = dict(os.environ, MERIDIAN_DATA=str(self.data), MERIDIAN_CONFIG=str(self.config),
                                 PSQLRC="/dev/null", PGCONNECT_TIMEOUT="10")
+        # What a sanitizer has to say of any life of the node.
+        for name in ("ASAN", "UBSAN", "LSAN", "TSAN"):
+            before = os.environ.get(f"{name}_OPTIONS")
+            self.environment[f"{name}_OPTIONS"] = (before + ":" if before else "") + f"log_path={self.home}/sanitizer"
         postgres = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))
         if postgres:
             self.environment["PATH"] = f"{MERIDIAN.parent}:{postgres[-1]}:{self.environment['PATH']}"
@@ -148,11 +155,12 @@ class Node:
             return False
         return True
 
-    def kill_redis(self):
+    def kill_engine(self, name):
+        """Redis or NATS. False when it does not run now."""
         killed = False
         for pid in self.children():
             try:
-                if b"redis" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                if name.encode() in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
                     killed = True
             except (FileNotFoundError, ProcessLookupError):
@@ -194,6 +202,9 @@ class Node:
                 raise SoakError("the node did not stop within 60 s of SIGTERM") from None
         self.end_servers()
         self.log.close()
+        reports = [report.read_text(errors="replace") for report in self.home.glob("sanitizer.*")]
+        if any(reports):
+            raise SoakError(f"{len(reports)} reports of a sanitizer in {self.home}, the first:\n{reports[0][:6000]}")
         if not keep and not os.environ.get("MERIDIAN_SOAK_KEEP"):
             shutil.rmtree(self.home, ignore_errors=True)
 
@@ -218,6 +229,12 @@ class Node:
             except ProcessLookupError:
                 pass
         return found
+
+    def metric(self, name):
+        """The sum over all labels."""
+        with urllib.request.urlopen(f"http://{self.address('http')}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith((name + " ", name + "{")))
 
     def process_numbers(self):
         """Memory of its own in KiB, and open descriptors. Pages of the trail's files are the kernel's to keep or to drop."""

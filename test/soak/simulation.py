@@ -7,7 +7,7 @@ import re
 import subprocess
 import time
 
-from node import ROOT, SoakError
+from node import TESTS, SoakError
 
 # What is run, the test that takes seeds, and what it prints of each kind of thing that was looked at.
 PROGRAMS = (("coherence_sim", "CoherenceSim.NothingIsStaleAndNothingIsPoisoned"),
@@ -22,7 +22,7 @@ def run_program(name, words, seeds=None, first=None):
         environment.pop(key, None)
         if value is not None:
             environment[key] = str(value)
-    return subprocess.run([str(ROOT / "build/release/test" / name), *words], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run([str(TESTS / name), *words], env=environment, capture_output=True, text=True, check=False)
 
 
 def counts(text):
@@ -60,7 +60,7 @@ def run(options, say):
                 found = counts(result.stdout)
                 if not found:
                     raise SoakError(f"{name} printed no sum: {result.stdout[-500:]}")
-                sums += found
+                sums.update(found)
                 done += count
                 if time.monotonic() - said > 30:
                     said = time.monotonic()

@@ -188,5 +188,42 @@ class Redis(Connection):
         raise AssertionError(f"a reply of kind {kind!r}")
 
 
+class Nats(Connection):
+    """Takes messages with their headers, and gives them without."""
+
+    def __init__(self, port, token, timeout=30):
+        super().__init__(port, timeout)
+        try:
+            self.take_line()  # INFO
+            options = '"verbose":false,"pedantic":false,"headers":true'
+            self.send(f'CONNECT {{"auth_token":"{token}",{options}}}\r\n'.encode())
+            if self.messages_to_pong():
+                raise AssertionError("a message before any subscription")
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def publish(self, subject, payload):
+        self.send(f"PUB {subject} {len(payload)}\r\n".encode() + payload + b"\r\n")
+
+    def messages_to_pong(self):
+        """What was delivered up to the answer to a PING: pairs of subject and payload."""
+        self.send(b"PING\r\n")
+        found = []
+        while True:
+            words = self.take_line().decode().split(" ")
+            if words[0] == "PONG":
+                return found
+            if words[0] == "PING":
+                self.send(b"PONG\r\n")
+            elif words[0] == "-ERR":
+                raise Refused("-ERR", " ".join(words[1:]))
+            elif words[0] in ("MSG", "HMSG"):
+                data = self.take(int(words[-1]) + 2)[:-2]
+                found.append((words[1], data[int(words[-2]):] if words[0] == "HMSG" else data))
+            elif words[0] not in ("INFO", "+OK"):
+                raise AssertionError(f"a message {words[0]!r}")
+
+
 def tag():
     return os.urandom(8).hex()

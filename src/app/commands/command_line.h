@@ -45,6 +45,7 @@ void add_node_commands(CLI::App& program, CommandLine& line, int& code);
 void add_token_commands(CLI::App& program, CommandLine& line, int& code);
 void add_trail_commands(CLI::App& program, CommandLine& line, int& code);
 void add_policy_commands(CLI::App& program, CommandLine& line, int& code);
+void add_outbox_commands(CLI::App& program, CommandLine& line, int& code);
 void add_ingest_commands(CLI::App& program, CommandLine& line, int& code);
 void add_config_commands(CLI::App& program, CommandLine& line, int& code);
 

@@ -83,6 +83,38 @@ int explain_views(const CommandLine& line, const std::string& wanted) {
   return 0;
 }
 
+// One line a view: what it is called, which keys are its, and who reads for it.
+int list_views(const CommandLine& line) {
+  auto answer = ask(line, "views");
+  if (!answer) return complain(answer.error());
+  if (line.json) {
+    std::printf("%s\n", json::to_text(*answer).c_str());
+    return 0;
+  }
+  const auto print = [](const std::string& name,
+                        const std::string& key,
+                        const std::string& role,
+                        const std::string& state) {
+    std::printf("%-20s %-32s %-20s %s\n", name.c_str(), key.c_str(), role.c_str(), state.c_str());
+  };
+  print("view", "key", "reads as", "state");
+  if (const json::Value* const views = answer->find("views"); views && views->array()) {
+    for (const json::Value& view : *views->array()) {
+      const json::Value* const cached = view.find("cached");
+      print(text_of(view, "name"),
+            text_of(view, "key"),
+            text_of(view, "role"),
+            cached && cached->boolean().value_or(false) ? "cached" : "read each time");
+    }
+  }
+  if (const json::Value* const broken = answer->find("broken"); broken && broken->array()) {
+    for (const json::Value& view : *broken->array()) {
+      print(text_of(view, "name"), "-", "-", "cannot be read: " + text_of(view, "reason"));
+    }
+  }
+  return 0;
+}
+
 int review_roles(const CommandLine& line) {
   auto answer = ask(line, "roles");
   if (!answer) return complain(answer.error());
@@ -143,8 +175,12 @@ void add_policy_commands(CLI::App& program, CommandLine& line, int& code) {
     command->callback([&line, &code] { code = review_roles(line); });
   }
   {
-    CLI::App* const views = program.add_subcommand("views", "Look at views");
-    views->require_subcommand(1);
+    CLI::App* const views =
+        program.add_subcommand("views", "List the views; explain says more of each");
+    views->require_subcommand(0, 1);
+    views->callback([views, &line, &code] {
+      if (views->get_subcommands().empty()) code = list_views(line);
+    });
     auto name = std::make_shared<std::string>();
     CLI::App* const command =
         views->add_subcommand("explain", "Say for each view what invalidates it");

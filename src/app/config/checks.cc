@@ -202,6 +202,10 @@ class Checker {
       const std::string path = path_of_key("roles", name);
       for (std::size_t i = 0; i < role.bind.size(); ++i) {
         check_binding(path_of_item(path + ".bind", i), role.bind[i]);
+        if (!role.bind[i].certificate.empty() && config_.tls.client_ca.empty()) {
+          wrong(path_of_item(path + ".bind", i) + ".certificate",
+                "fits nobody, since no certificate of a client is believed; add tls.client_ca");
+        }
       }
       const RolePostgresConfig& postgres = role.postgres;
       if (postgres.backends_min > postgres.backends_max) {

@@ -179,6 +179,7 @@ struct BindingConfig {
   std::string issuer;
   std::string subject;
   std::map<std::string, std::string> claims;
+  std::string certificate;
   std::optional<std::chrono::sys_days> review_by;
   OnOverdue on_overdue = OnOverdue::warn;
 

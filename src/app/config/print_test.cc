@@ -50,9 +50,13 @@ TEST(Print, OddTextsReadBackAsTheSame) {
                                "\\",   "{x}",      "[a]",  "*",    "&a",  "!t", "%",
                                "@",    "`",        "a,b",  "a:",   ":a",  "-",  "?",
                                "1",    "\xc3\xa9", "a/",   "..",   "0x1", "=",  "<<"};
+  config.tls.certificate = "/s.pem";
+  config.tls.key = "/s.key";
+  config.tls.client_ca = "/c.pem";
   config.roles["true"].bind.push_back({.issuer = "meridian",
                                        .subject = "tab\xc2\xa0or \xe2\x80\xa8 line",
                                        .claims = {{"null", "null"}, {"a.b", ""}, {"~", "~"}},
+                                       .certificate = "cn:~: {y}",
                                        .review_by = {},
                                        .on_overdue = OnOverdue::warn});
   config.roles["true"].bind[0].claims["a.b"] = "- x: {y}";

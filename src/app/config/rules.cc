@@ -283,6 +283,17 @@ Parsed<void> check_subject(std::string_view text) {
   return {};
 }
 
+Parsed<void> check_certificate(std::string_view text) {
+  if (text == "any") return {};
+  for (const std::string_view kind : {"dns:", "uri:", "email:", "cn:"}) {
+    if (!text.starts_with(kind)) continue;
+    if (text.size() == kind.size()) return wrong(text, "has no name behind the colon");
+    if (text.substr(kind.size()) == "*") return wrong(text, "fits every name; say any");
+    return check_subject(text);
+  }
+  return wrong(text, "is neither any nor a name behind dns:, uri:, email: or cn:");
+}
+
 Parsed<void> check_database(std::string_view name) {
   if (name.size() > name_size_max) {
     return wrong(name, "has more than 63 bytes, as no database's name does");

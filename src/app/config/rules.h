@@ -52,6 +52,9 @@ Parsed<void> check_issuer_url(std::string_view text);
 // Exact text, or with * for one whole segment between / and :.
 Parsed<void> check_subject(std::string_view text);
 
+// "any", or dns:, uri:, email: or cn: and a pattern as of check_subject().
+Parsed<void> check_certificate(std::string_view text);
+
 // A database's name, or * alone.
 Parsed<void> check_database(std::string_view name);
 

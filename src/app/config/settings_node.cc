@@ -82,8 +82,10 @@ void add_tls_settings(SettingTable& table) {
       "tls.client_ca",
       [](auto& config) -> auto& { return config.tls.client_ca; },
       PathType{.what = "PEM file"},
-      {.documentation = "Authorities of clients' certificates. When given, a client may present a "
-                        "certificate that one of them signed; it still needs a token.",
+      {.documentation =
+           "Authorities of clients' certificates. When given, a client may present a "
+           "certificate that one of them signed, and `certificate` of a binding can require "
+           "one; it still needs a token. The client then shakes hands anew each time.",
        .example = "clients.pem"});
   table.setting<Config>(
       "tls.nats_handshake_first",

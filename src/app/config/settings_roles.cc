@@ -58,6 +58,18 @@ void add_binding_settings(SettingTable& table) {
        .example = "{ groups: orders-team }",
        .applies = Applies::at_once});
   table.setting<BindingConfig>(
+      "roles.*.bind[].certificate",
+      [](auto& binding) -> auto& { return binding.certificate; },
+      TextType{.what = "name of a certificate", .rule = check_certificate},
+      {.documentation =
+           "The client's certificate, which one of `tls.client_ca` has signed, must bear "
+           "this name: `dns:`, `uri:` or `email:` and an alternative name, or `cn:` and "
+           "the subject's common name; exactly, or with `*` for one whole segment "
+           "between `/` and `:`. `any`: a certificate, whatever its names. The token is "
+           "needed all the same.",
+       .example = "\"uri:spiffe://shop.example/checkout\"",
+       .applies = Applies::at_once});
+  table.setting<BindingConfig>(
       "roles.*.bind[].review_by",
       [](auto& binding) -> auto& { return binding.review_by; },
       UnsetType<DateType>{},

@@ -35,7 +35,9 @@ void add_commit_wait_settings(SettingTable& table) {
            "Postgres door holds the answer; commits that go past Meridian are not covered. "
            "`database`: PostgreSQL waits too, with this node as its only synchronous standby "
            "(`synchronous_standby_names` is set while the feed stands), so commits from anywhere "
-           "are covered; should the node die, they wait for its return. `off`: reads from the "
+           "are covered; should the node die, they wait for its return. Such a node is alone: "
+           "beside "
+           "another one the later of the two answers each read with a query. `off`: reads from the "
            "cache may be older than an acknowledged "
            "commit by the feed's delay. Where no view is defined nothing waits.",
        .example = "database"});

@@ -25,27 +25,37 @@ class HttpDoor final : public Door {
     auto beginning = co_await encrypt_at_once(
         visit, parts_.tls, parts_.loop.after(parts_.limits.request_timeout));
     if (!beginning) co_return visit.note_end(beginning.error().detail());
-    visit.on_drain([&visit] { visit.end("the node is stopping"); });
+    // Who has begun to ask gets an answer.
+    const auto busy = std::make_shared<bool>(false);
+    visit.on_drain([&visit, busy] {
+      if (!*busy) visit.end(stopping);
+    });
     http::RequestDecoder decoder(parts_.limits.requests);
     std::string received = std::move(*beginning);
     visit.counters.bytes_in += received.size();
     for (;;) {
-      auto request = co_await read_request(visit, decoder, received);
+      auto request = co_await read_request(visit, decoder, received, *busy);
       if (!request) co_return visit.note_end(request.error().detail());
       if (!*request) co_return visit.note_end("the client left");
       if (!co_await answer(visit, std::move(**request))) co_return visit.note_end("ended");
+      if (visit.draining()) co_return visit.note_end(stopping);
+      *busy = false;
     }
   }
 
  private:
-  // Nothing when the client has left between two requests.
+  static constexpr const char* stopping = "the node is stopping";
+
+  // Nothing when the client has left between two requests. `busy` becomes true with a first byte.
   Async<Result<std::optional<http::Request>>> read_request(Visit& visit,
                                                            http::RequestDecoder& decoder,
-                                                           std::string& received) {
+                                                           std::string& received,
+                                                           bool& busy) {
     Deadline deadline = parts_.loop.after(received.empty() ? parts_.limits.idle_timeout
                                                            : parts_.limits.request_timeout);
     bool promised = false;
     for (;;) {
+      busy = busy || !received.empty();
       while (!received.empty() && !decoder.complete()) {
         auto taken = decoder.feed(received);
         if (!taken) {

@@ -51,8 +51,9 @@ Async<> NatsVisit::read_client() {
 // connection lives is no use of it.
 Deadline NatsVisit::idle_deadline() const {
   const Duration timeout = shared_.parts.limits.idle_timeout;
-  if (timeout == Duration::zero() || !subscriptions_.empty() || owed_count_ > 0)
-    return Deadline::never();
+  if (timeout == Duration::zero()) return Deadline::never();
+  // Looked at again then, since that it waits no more wakes nobody.
+  if (!subscriptions_.empty() || owed_count_ > 0) return shared_.parts.loop.after(timeout);
   return Deadline::at(active_at_ + timeout);
 }
 
@@ -201,6 +202,7 @@ bool NatsVisit::on_subscribe(const nats::Operation& operation) {
   if (!nats::is_pattern(operation.subject) && may_receive(operation.subject)) {
     forward(operation.raw);
     if (verbose_) owe(Owed::Kind::ok);
+    unheard_ = true;
     return true;
   }
   const bool own_inbox = inboxes_->owns(operation.subject) && nats::is_pattern(operation.subject);
@@ -231,41 +233,45 @@ bool NatsVisit::on_subscribe(const nats::Operation& operation) {
     if (!recorded) return cannot_record(recorded.error());
     std::string sid(operation.sid);
     Subscription subscription{.pattern = std::string(operation.subject),
-                              .queue = std::string(operation.queue)};
+                              .queue = std::string(operation.queue),
+                              .number = ++subscriptions_count_};
     subscription.withholds = asked.partly || all_withhold_ || withholding_.contains(sid);
     if (asked.partly) {
       withholding_.insert(sid);
       all_withhold_ = all_withhold_ || withholding_.size() > role.limits().subscriptions_max;
     }
-    subscriptions_.emplace(std::move(sid), subscription);
+    subscriptions_.emplace(std::move(sid), std::move(subscription));
     shared_.subscriptions.add(1);
   }
   forward(operation.raw);
   if (verbose_) owe(Owed::Kind::ok);
+  unheard_ = true;  // The server may still refuse it.
   return true;
 }
 
 void NatsVisit::on_unsubscribe(const nats::Operation& operation) {
   const auto found = subscriptions_.find(operation.sid);
-  if (found != subscriptions_.end()) {
-    Subscription& subscription = found->second;
-    subscription.max = operation.max;
-    if (operation.max <= subscription.delivered_count) {
-      erase_subscription(operation.sid);
-      // The server may have counted messages that were withheld: for it the number ends now.
-      std::string bytes;
-      nats::append_unsubscribe(bytes, operation.sid, 0);
-      forward(bytes);
-    } else if (subscription.withholds) {
-      // Counted here alone, since what is withheld does not count.
-      if (verbose_) answer(nats::ok_bytes);
-      return;
-    } else {
-      forward(operation.raw);
-    }
-  } else {
-    forward(operation.raw);
+  if (found != subscriptions_.end() && found->second.withholds && operation.max != 0) {
+    // Counted here alone, since what is withheld does not count, and from when the server has sent
+    // all that was asked for before.
+    forward(nats::ping_bytes);
+    ++owed_count_;
+    unheard_ = false;
+    owed_.push_back({.kind = Owed::Kind::limit,
+                     .bytes = std::string(operation.sid),
+                     .subscription = found->second.number,
+                     .max = operation.max});
+    if (verbose_) answer(nats::ok_bytes);
+    return;
   }
+  if (found != subscriptions_.end()) {
+    if (operation.max <= found->second.delivered_count) {
+      erase_subscription(operation.sid);
+    } else {
+      found->second.max = operation.max;
+    }
+  }
+  forward(operation.raw);
   if (verbose_) owe(Owed::Kind::ok);
 }
 

@@ -50,11 +50,10 @@ nats::ServerInfo NatsVisit::info_for_client(nats::ServerInfo info) const {
   info.client_ip = peer.unix_socket ? std::string() : peer.address;
   info.nonce.clear();
   info.auth_required = true;
-  // Once encrypted, or over WebSocket, there is nothing to be begun any more.
-  const bool may_begin_tls =
-      shared_.parts.tls && !shared_.parts.websocket && !visit_.stream().encrypted();
-  info.tls_required = may_begin_tls && !peer.local;
-  info.tls_available = may_begin_tls && peer.local;
+  // Also where TLS has begun already: clients that began with it look for this.
+  const bool has_tls = shared_.parts.tls && !shared_.parts.websocket;
+  info.tls_required = has_tls && !peer.local;
+  info.tls_available = has_tls && peer.local;
   info.lame_duck = info.lame_duck || lame_duck_;
   info.max_payload =
       std::max<std::int64_t>(info.max_payload - static_cast<std::int64_t>(nats_stamp_size_max), 0);
@@ -189,12 +188,15 @@ Async<bool> NatsVisit::admit(nats::ConnectOptions& options) {
                         : !options.password.empty() ? options.password
                                                     : options.jwt;
   const Peer peer = visit_.peer();
+  const std::vector<std::string> certificate_names = visit_.stream().certificate_names();
   auto admitted =
       co_await shared_.parts.gate.admit({.request = visit_.request(),
                                          .visit = visit_.id(),
                                          .door = DoorName::nats,
                                          .peer = &peer,
-                                         .wanted_role = options.user},
+                                         .wanted_role = options.user,
+                                         .database = {},
+                                         .certificate_names = certificate_names},
                                         token.reveal(),
                                         Deadline::at(since_ + shared_.parts.limits.login_timeout));
   if (!admitted) {

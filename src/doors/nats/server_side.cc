@@ -74,8 +74,10 @@ bool NatsVisit::take_server_operation(const nats::Operation& operation) {
       to_client() += nats::ping_bytes;
       return true;
     case nats::OperationKind::pong:
-      if (!owed_.empty() && owed_.front().kind == Owed::Kind::barrier) {
-        on_answer(Owed::Kind::barrier);
+      if (!owed_.empty() &&
+          (owed_.front().kind == Owed::Kind::barrier || owed_.front().kind == Owed::Kind::limit ||
+           owed_.front().kind == Owed::Kind::finish)) {
+        on_own_pong();
         return true;
       }
       to_client() += nats::pong_bytes;
@@ -157,12 +159,43 @@ void NatsVisit::erase_subscription(std::string_view sid) {
   shared_.subscriptions.add(-1);
 }
 
+// The server has done what was asked of it before we asked for this.
+void NatsVisit::on_own_pong() {
+  const Owed owed = owed_.front();
+  if (owed.kind == Owed::Kind::finish) finished_.erase(finished_.find(owed.bytes));
+  if (owed.kind == Owed::Kind::limit) {
+    const auto found = subscriptions_.find(owed.bytes);
+    if (found != subscriptions_.end() && found->second.number == owed.subscription) {
+      found->second.max = owed.max;
+      if (found->second.delivered_count >= owed.max) finish_subscription(owed.bytes);
+    }
+  }
+  on_answer(owed.kind);
+}
+
+// One whose messages are counted here: the server does not know that the client has had enough.
+void NatsVisit::finish_subscription(std::string_view sid) {
+  nats::append_unsubscribe(shared_.to_server, sid, 0);
+  // Its +OK is none that the client waits for.
+  if (verbose_) owe(Owed::Kind::quiet_ok);
+  forward(nats::ping_bytes);
+  ++owed_count_;
+  owed_.push_back({.kind = Owed::Kind::finish, .bytes = std::string(sid)});
+  finished_.emplace(sid);
+  erase_subscription(sid);
+}
+
 void NatsVisit::on_message(const nats::Operation& operation) {
+  if (!finished_.empty() && finished_.contains(std::string(operation.sid))) return;
   auto* const found = find_subscription(operation.sid);
   if (!found) {
-    // Sent before the server knew that the client has ended the subscription. Where each message of
-    // it was to be judged, this one no longer can be.
-    if (all_withhold_ || withholding_.contains(std::string(operation.sid))) return;
+    // Sent before the server knew that the client has ended the subscription: still for it, where
+    // it may have it.
+    const bool judged = all_withhold_ || withholding_.contains(std::string(operation.sid));
+    if (judged && !may_be_delivered(operation.subject)) {
+      shared_.withheld.add();
+      return;
+    }
     pass(operation);
     return;
   }
@@ -175,11 +208,10 @@ void NatsVisit::on_message(const nats::Operation& operation) {
   ++subscription.delivered_count;
   if (subscription.max != 0 && subscription.delivered_count >= subscription.max) {
     if (subscription.withholds) {
-      nats::append_unsubscribe(shared_.to_server, operation.sid, 0);
-      // Its +OK is none that the client waits for.
-      if (verbose_) owe(Owed::Kind::quiet_ok);
+      finish_subscription(operation.sid);
+    } else {
+      erase_subscription(operation.sid);
     }
-    erase_subscription(operation.sid);
   }
 }
 

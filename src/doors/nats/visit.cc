@@ -218,7 +218,7 @@ Async<> NatsVisit::finish() {
   if (server_ && !to_server_.empty()) (void)co_await write_all(*server_, to_server_, deadline);
   if (server_) {
     // So that the server reads all of it before the end.
-    server_->shutdown_write();
+    co_await say_goodbye(*server_, deadline);
     server_->close();
   }
   if (!farewell_.empty() && visit_.end_reason() != nats_slow_consumer) {

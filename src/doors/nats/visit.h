@@ -51,6 +51,7 @@ class NatsVisit final : public VisitControl {
   struct Subscription {
     std::string pattern;
     std::string queue;
+    std::uint64_t number = 0;  // Of this one, since its sid may be another's later.
     std::uint64_t delivered_count = 0;
     std::uint64_t max = 0;   // Ends after so many; 0: does not.
     bool withholds = false;  // Each message is judged, and not counted by the server alone.
@@ -69,9 +70,13 @@ class NatsVisit final : public VisitControl {
       ours,      // A refusal, or what else is said here.
       barrier,   // A PONG that we asked for ourselves.
       quiet_ok,  // An +OK for what we said ourselves.
+      limit,     // A PONG likewise: now the messages from before an UNSUB with a count have come.
+      finish,    // Likewise: now those have come that the server sent while we ended one.
     } kind;
     std::size_t count = 1;
-    std::string bytes{};  // Of ours.
+    std::string bytes{};             // Of ours; of limit and finish the sid.
+    std::uint64_t subscription = 0;  // Of limit.
+    std::uint64_t max = 0;
   };
 
   // How often a reply subject may still be published to, and until when.
@@ -128,6 +133,8 @@ class NatsVisit final : public VisitControl {
   std::string& to_client();
   std::pair<const std::string, Subscription>* find_subscription(std::string_view sid);
   void erase_subscription(std::string_view sid);
+  void finish_subscription(std::string_view sid);
+  void on_own_pong();
   bool may_be_delivered(std::string_view subject) const;
   void on_answer(Owed::Kind kind);
   void say_owed();
@@ -183,6 +190,8 @@ class NatsVisit final : public VisitControl {
   std::pair<const std::string, Subscription>* found_last_ = nullptr;
   std::unordered_set<std::string> withholding_;  // Sids of which messages may still be on their way
   bool all_withhold_ = false;  // that are to be judged; all of them when those are too many.
+  std::unordered_multiset<std::string> finished_;  // Sids of which the client has all it asked for.
+  std::uint64_t subscriptions_count_ = 0;          // Made so far.
   ByText<Response> responses_;
   std::deque<std::string> responses_order_;
   std::string subject_;  // What was decided last, and by which rule.

@@ -7,7 +7,7 @@ namespace meridian {
 
 std::shared_ptr<CancelKeys::Seat> CancelKeys::issue(Loop& loop,
                                                     std::size_t key_size,
-                                                    std::function<void()> cancel) {
+                                                    std::function<void(Done)> cancel) {
   auto seat = std::make_shared<Seat>();
   seat->loop = &loop;
   seat->cancel = std::move(cancel);
@@ -33,7 +33,7 @@ void CancelKeys::leave(const std::shared_ptr<Seat>& seat) {
   seats_.erase(seat->process_id);
 }
 
-bool CancelKeys::cancel(std::uint32_t process_id, std::string_view key) {
+bool CancelKeys::cancel(std::uint32_t process_id, std::string_view key, Done done) {
   std::shared_ptr<Seat> seat;
   {
     const std::lock_guard lock(mutex_);
@@ -42,8 +42,12 @@ bool CancelKeys::cancel(std::uint32_t process_id, std::string_view key) {
       return false;
     seat = found->second;
   }
-  seat->loop->submit([seat] {
-    if (seat->cancel) seat->cancel();
+  seat->loop->submit([seat, done = std::move(done)] {
+    if (seat->cancel) {
+      seat->cancel(done);
+    } else {
+      done();
+    }
   });
   return true;
 }

@@ -20,22 +20,25 @@ namespace meridian {
 
 class CancelKeys {
  public:
+  // Told when a cancel has reached the server, or had nothing to reach. From any loop.
+  using Done = std::function<void()>;
+
   // One visit's place. `cancel` runs on the loop, and no more once the seat was left there.
   struct Seat {
     Loop* loop = nullptr;
-    std::function<void()> cancel;
+    std::function<void(Done)> cancel;
     std::uint32_t process_id = 0;
     Secret key;
   };
 
   // A new key of this size: 4 bytes for protocol 3.0, 32 for 3.2.
-  std::shared_ptr<Seat> issue(Loop& loop, std::size_t key_size, std::function<void()> cancel);
+  std::shared_ptr<Seat> issue(Loop& loop, std::size_t key_size, std::function<void(Done)> cancel);
 
   // On the seat's loop.
   void leave(const std::shared_ptr<Seat>& seat);
 
-  // False when no visit has this key.
-  bool cancel(std::uint32_t process_id, std::string_view key);
+  // False when no visit has this key; `done` is not called then.
+  bool cancel(std::uint32_t process_id, std::string_view key, Done done);
 
   std::size_t count() const;
 

@@ -64,7 +64,7 @@ class PostgresDoor final : public Door {
       co_return;
     }
     if (auto* const cancel = std::get_if<OpenedCancel>(&*opened)) {
-      take_cancel(visit, *cancel);
+      co_await take_cancel(visit, *cancel);
       co_return;
     }
     OpenedSession& session = std::get<OpenedSession>(*opened);
@@ -91,20 +91,28 @@ class PostgresDoor final : public Door {
     const Shield shield(co_await this_fibre());
     std::string message;
     append_complaint(message, postgres::Severity::fatal, error, visit.request(), true);
-    (void)co_await write_all(
-        visit.stream(), message, shared_.parts.loop.after(shared_.parts.limits.farewell_timeout));
-    visit.stream().shutdown_write();
+    const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.farewell_timeout);
+    (void)co_await write_all(visit.stream(), message, deadline);
+    co_await say_goodbye(visit.stream(), deadline);
   }
 
-  void take_cancel(Visit& visit, const OpenedCancel& cancel) {
+  // The client reads the end of its connection when the server has been told, as from a server:
+  // what it asks for after that is not what it meant.
+  Async<> take_cancel(Visit& visit, OpenedCancel& cancel) {
     const std::string source = login_source_of(visit.peer());
     const Time now = shared_.parts.loop.now();
     if (auto allowed = shared_.parts.cancel_limiter.check(source, now); !allowed) {
       visit.note_end(allowed.error().detail());
-      return;
+      co_return;
     }
     shared_.parts.cancel_limiter.failed(source, now);
-    const bool found = shared_.parts.cancels.cancel(cancel.process_id, cancel.key.reveal());
+    EpollLoop& loop = shared_.parts.loop;
+    const auto reached = std::make_shared<Event>(loop);
+    const bool found =
+        shared_.parts.cancels.cancel(cancel.process_id, cancel.key.reveal(), [&loop, reached] {
+          loop.submit([reached] { reached->set(); });
+        });
+    if (found) (void)co_await reached->wait(loop.after(shared_.parts.limits.cancel_timeout));
     visit.note_end(found ? "a cancel request was passed on"
                          : "a cancel request with a key of no visit");
   }
@@ -136,13 +144,15 @@ class PostgresDoor final : public Door {
     if (token.empty()) {
       co_return fail(Errc::unauthenticated, "no token: give one as the password");
     }
+    const std::vector<std::string> certificate_names = visit.stream().certificate_names();
     MERIDIAN_CO_TRY(Admission admission,
                     co_await shared_.parts.gate.admit({.request = visit.request(),
                                                        .visit = visit.id(),
                                                        .door = DoorName::postgres,
                                                        .peer = &peer,
                                                        .wanted_role = user,
-                                                       .database = database},
+                                                       .database = database,
+                                                       .certificate_names = certificate_names},
                                                       token.reveal(),
                                                       deadline));
     token = Secret();

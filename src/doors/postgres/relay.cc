@@ -9,6 +9,7 @@
 #include "wire/jose/sha256.h"
 #include "wire/postgres/frontend_writer.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace meridian {
@@ -83,7 +84,16 @@ ReportedSettings Relay::reported_settings() const {
 
 // One statement: what the client asked for at start-up, and who it is.
 std::string Relay::setup_statement() {
-  std::string text = "SELECT pg_catalog.set_config('application_name',";
+  return settings_statement({.application_name = true, .applied = ~0U});
+}
+
+std::string Relay::settings_statement(const LostSettings& lost) {
+  std::string text = "SELECT pg_catalog.set_config('meridian.request_id'," +
+                     quote_literal(request_.to_string()) + ",false)";
+  const auto add = [&](std::string_view setting, std::string_view value) {
+    text +=
+        ",pg_catalog.set_config(" + quote_literal(setting) + "," + quote_literal(value) + ",false)";
+  };
   // The database's own views and logs show the visit by its request id; a name has at most 63 bytes
   // there.
   constexpr std::size_t name_size_max = 63;
@@ -91,17 +101,45 @@ std::string Relay::setup_statement() {
   std::string name = settings_.application_name.substr(0, name_size_max - mark.size() - 1);
   while (!name.empty() && !is_utf8(name))
     name.pop_back();
-  text += quote_literal(name.empty() ? mark : name + " " + mark) + ",false)";
-  const auto add = [&](std::string_view setting, std::string_view value) {
-    text +=
-        ",pg_catalog.set_config(" + quote_literal(setting) + "," + quote_literal(value) + ",false)";
-  };
-  for (const postgres::Setting& setting : settings_.applied)
-    add(setting.name, setting.value);
-  add("meridian.request_id", request_.to_string());
+  if (lost.application_name) add("application_name", name.empty() ? mark : name + " " + mark);
+  for (std::size_t i = 0; i < settings_.applied.size(); ++i) {
+    if ((lost.applied >> i & 1U) != 0) add(settings_.applied[i].name, settings_.applied[i].value);
+  }
   add("meridian.subject", principal_->subject);
   add("meridian.proof", identity_proof());
   return text;
+}
+
+// RESET and DISCARD ALL go back to what a session began with. For the server that is its own login,
+// for the client its own start-up message and identity: these are put back with the next stamp. In
+// a block, which may be rolled back, settings are left alone.
+void Relay::note_resets(const StatementShape& shape) {
+  if (!shape.resets_settings && !lost_settings_) return;
+  const bool in_block = conversation_.status() != postgres::TransactionStatus::idle;
+  const auto note = [&](std::string_view name, bool lost) {
+    if (in_block) return;
+    if (name == "application_name") lost_settings_->application_name = lost;
+    for (std::size_t i = 0; i < settings_.applied.size(); ++i) {
+      const std::uint32_t bit = 1U << i;
+      if (settings_.applied[i].name != name) continue;
+      lost_settings_->applied =
+          lost ? lost_settings_->applied | bit : lost_settings_->applied & ~bit;
+    }
+  };
+  if (!lost_settings_) lost_settings_.emplace();
+  for (const postgres::Statement& statement : shape.analysis.statements) {
+    const bool discards_all =
+        statement.effects.has(postgres::SessionEffect::discard) && statement.subject == "all";
+    if (discards_all && !in_block)
+      lost_settings_ = LostSettings{.application_name = true, .applied = ~0U};
+    for (const postgres::SettingChange& change : statement.settings) {
+      using Kind = postgres::SettingChange::Kind;
+      if (change.kind == Kind::reset_all && !in_block)
+        lost_settings_ = LostSettings{.application_name = true, .applied = ~0U};
+      if (change.kind == Kind::reset) note(change.name, true);
+      if (change.kind == Kind::set && !change.local) note(change.name, false);
+    }
+  }
 }
 
 // What meridian.subject() checks (timeline/postgres/migrations.cc).
@@ -194,27 +232,33 @@ void Relay::say(std::string_view sqlstate, std::string_view message) {
 }
 
 void Relay::set_seat(CancelKeys& cancels, std::size_t key_size, std::string& welcome) {
-  seat_ = cancels.issue(shared_.parts.loop, key_size, [this] { cancel_requested(); });
+  seat_ = cancels.issue(shared_.parts.loop, key_size, [this](CancelKeys::Done done) {
+    cancel_requested(std::move(done));
+  });
   postgres::append_backend_key_data(welcome, seat_->process_id, seat_->key.reveal());
 }
 
-void Relay::cancel_requested() {
+void Relay::cancel_requested(CancelKeys::Done done) {
   shared_.cancels.add();
-  if (backend_ && !lost_ && conversation_.expected_count() > 0)
-    server_side_.spawn(cancel_backend());
+  if (backend_ && !lost_ && conversation_.expected_count() > 0) {
+    server_side_.spawn(cancel_backend(std::move(done)));
+  } else {
+    done();
+  }
 }
 
-Async<> Relay::cancel_backend() {
+Async<> Relay::cancel_backend(CancelKeys::Done done) {
   ++cancelling_;
-  auto done = co_await shared_.parts.connector.cancel(
+  auto sent = co_await shared_.parts.connector.cancel(
       shared_.parts.loop,
       backend_->key().process_id,
       backend_->key().key,
       shared_.parts.loop.after(shared_.parts.limits.cancel_timeout));
   // Whether it arrived is not known then, so nobody else may have the backend.
-  if (!done) lost_ = true;
+  if (!sent) lost_ = true;
   --cancelling_;
   cancelled_.notify_all();
+  if (done) done();
 }
 
 // Only between two messages, or the client would read it as a part of one.
@@ -225,20 +269,27 @@ Async<> Relay::say_farewell() {
       visit_.stream(), farewell_, shared_.parts.loop.after(shared_.parts.limits.farewell_timeout));
 }
 
-// A client that is sending reads nothing until it has sent all, and were the stream closed before,
-// what it was told would be lost.
+// A client that is sending reads nothing until it has sent all; were the stream closed before, what
+// it was told would be lost.
 Async<> Relay::hear_out() {
+  const auto& limits = shared_.parts.limits;
+  co_await discard(unheard_bytes_, shared_.parts.loop.after(limits.hear_out_timeout));
+  visit_.stream().shutdown_write();
+  co_await discard(UINT64_MAX, shared_.parts.loop.after(limits.farewell_timeout));
+}
+
+// Reads so much of the client, or up to its end.
+Async<> Relay::discard(std::uint64_t bytes, Deadline deadline) {
   Stream& stream = visit_.stream();
-  stream.shutdown_write();
-  const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.hear_out_timeout);
-  while (!visit_.draining() && !deadline.passed(shared_.parts.loop.now())) {
+  while (bytes > 0 && !visit_.draining() && !deadline.passed(shared_.parts.loop.now())) {
     const Transfer transfer = stream.try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
       if (co_await stream.readable(deadline) != Wake::ready) co_return;
     } else if (transfer.status != Transfer::Status::done) {
       co_return;
-    } else if (co_await shared_.parts.loop.yield() != Wake::ready) {
-      co_return;
+    } else {
+      bytes -= std::min<std::uint64_t>(bytes, transfer.size);
+      if (co_await shared_.parts.loop.yield() != Wake::ready) co_return;
     }
   }
 }
@@ -249,8 +300,13 @@ Async<> Relay::finish() {
   visit_.on_drain(nullptr);
   if (seat_) shared_.parts.cancels.leave(seat_);
   co_await say_farewell();
-  if (still_sending_) co_await hear_out();
+  if (unheard_bytes_ == 0) visit_.stream().close();
+  co_await release_backend();
+  if (unheard_bytes_ != 0) co_await hear_out();
   visit_.stream().close();
+}
+
+Async<> Relay::release_backend() {
   if (!backend_) co_return;
   const bool in_the_middle = conversation_.expected_count() > 0 || conversation_.copying_in();
   if (in_the_middle && !lost_) {

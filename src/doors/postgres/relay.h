@@ -22,6 +22,12 @@
 
 namespace meridian {
 
+// Which settings of a session are no longer as the client asked for at its start.
+struct LostSettings {
+  bool application_name = false;
+  std::uint32_t applied = 0;  // A bit for each of ClientSettings::applied.
+};
+
 class Relay final : public VisitControl {
  public:
   Relay(PostgresDoorShared& shared,
@@ -53,6 +59,7 @@ class Relay final : public VisitControl {
     done,    // The message was taken.
     more,    // It is not all there.
     attach,  // A backend is needed first.
+    cancel,  // A cancel that is on its way has to arrive first.
     leave,   // The visit ends.
   };
   Async<> read_client();
@@ -74,6 +81,7 @@ class Relay final : public VisitControl {
   void stamp(StatementShape& shape, RequestId given, bool keep_unnamed = false);
   bool holds_unnamed_portal() const noexcept;
   bool too_far_ahead() const noexcept;
+  bool awaits_cancel() const noexcept;
   void forward(std::string_view bytes) { shared_.write_buffer += bytes; }
   bool sent_to_backend();
   Async<bool> send_to_backend();
@@ -112,10 +120,14 @@ class Relay final : public VisitControl {
   void say(std::string_view sqlstate, std::string_view message);
   Async<> say_farewell();
   Async<> hear_out();
+  Async<> discard(std::uint64_t bytes, Deadline deadline);
+  Async<> release_backend();
   std::string setup_statement();
+  std::string settings_statement(const LostSettings& lost);
+  void note_resets(const StatementShape& shape);
   std::string identity_proof() const;
-  void cancel_requested();
-  Async<> cancel_backend();
+  void cancel_requested(CancelKeys::Done done);
+  Async<> cancel_backend(CancelKeys::Done done = {});
 
   PostgresDoorShared& shared_;
   Visit& visit_;
@@ -147,16 +159,19 @@ class Relay final : public VisitControl {
 
   RequestId request_;  // As the database knows it: what was stamped last.
   std::uint32_t ordinal_ = 0;
-  bool stamped_ = false;      // In this transaction.
-  bool in_timeline_ = false;  // The database is the timeline's, and views depend on it.
-  bool unflushed_ = false;    // The session may commit without waiting for the disk.
+  std::uint64_t unheard_bytes_ = 0;  // The rest of a message that is refused.
+  bool stamped_ = false;             // In this transaction.
+  bool in_timeline_ = false;         // The database is the timeline's, and views depend on it.
+  bool unflushed_ = false;           // The session may commit without waiting for the disk.
   bool leave_at_rest_ = false;
-  bool passing_on_ = false;       // An answer is on its way to the client, or held for the cache.
-  bool still_sending_ = false;    // The client is in the middle of a message that is refused.
-  bool cancel_sent_ = false;      // For the statement that is running.
+  bool passing_on_ = false;  // An answer is on its way to the client, or held for the cache.
+  Duration cancel_pause_{};  // Before the next cancel of the statement that is running; zero:
+                             // none was sent.
+  Time cancel_again_at_{};
   bool server_ended_ = false;     // It has told the client why.
   bool lost_ = false;             // The backend is gone, or not to be believed any more.
   std::optional<Error> refused_;  // The server did not take what was injected.
+  std::optional<LostSettings> lost_settings_;  // To be put back; the identity always is.
   std::uint32_t cancelling_ = 0;
   Event cancelled_;        // A cancel has come to its end.
   bool guarding_ = false;  // guard_statements() looks again, no later than any deadline of now.

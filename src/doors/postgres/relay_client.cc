@@ -32,6 +32,10 @@ Async<> Relay::read_client() {
     while (too_far_ahead()) {
       if (co_await answered_.wait() != Wake::ready) co_return;
     }
+    // A cancel that comes too late must not hit what the client asks for next.
+    while (cancelling_ > 0 && conversation_.expected_count() == 0) {
+      if (co_await cancelled_.wait() != Wake::ready) co_return;
+    }
     const Transfer transfer = visit_.stream().try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
       const Deadline idle = idle_deadline();
@@ -65,6 +69,12 @@ Async<> Relay::read_client() {
   }
 }
 
+// A cancel that is on its way was meant for what has ended meanwhile; the server may even signal
+// twice.
+bool Relay::awaits_cancel() const noexcept {
+  return cancelling_ > 0 && backend_ && conversation_.at_rest();
+}
+
 // Beyond it the client is not read. The answers come all the same: without a Sync a server keeps no
 // more than its buffer of 8 KiB back.
 bool Relay::too_far_ahead() const noexcept {
@@ -83,7 +93,9 @@ Deadline Relay::idle_deadline() const {
 // Takes messages off `input` until something has to be done first. `done`: the buffer is full.
 Relay::Step Relay::take_messages(std::string_view& input) {
   for (;;) {
-    const Step step = input.empty() ? Step::more : take_message(input);
+    if (input.empty()) return Step::more;
+    if (awaits_cancel()) return Step::cancel;
+    const Step step = take_message(input);
     if (step != Step::done || shared_.write_buffer.size() >= forward_bytes_max) return step;
   }
 }
@@ -109,6 +121,9 @@ Async<bool> Relay::take_rest(Step step, std::string_view input) {
       co_return false;
     }
     if (step == Step::more) co_return true;
+    while (step == Step::cancel && awaits_cancel()) {
+      if (co_await cancelled_.wait() != Wake::ready) co_return false;
+    }
     input = from_client_;
     step = take_messages(input);
   }
@@ -137,7 +152,7 @@ Relay::Step Relay::take_message(std::string_view& input) {
                             std::to_string(shared_.parts.limits.request_bytes_max);
     say("54000", why);  // program_limit_exceeded
     visit_.note_end(why);
-    still_sending_ = true;
+    unheard_bytes_ = std::max<std::uint64_t>(frame.size, input.size() + 1) - input.size();
     return Step::leave;
   }
   switch (frame.status) {
@@ -345,6 +360,7 @@ Result<StatementStart> Relay::begin_statement(StatementShape& shape,
                        .extended_protocol = extended,
                        .copy = shape.copies},
       shape.text));
+  note_resets(shape);
   ++visit_.counters.statements;
   shared_.statements.add();
   unflushed_ = unflushed_ || shape.may_commit_unflushed;
@@ -361,19 +377,24 @@ Result<StatementStart> Relay::begin_statement(StatementShape& shape,
 void Relay::stamp(StatementShape& shape, RequestId given, bool keep_unnamed) {
   if (!conversation_.at_rest() || conversation_.status() == postgres::TransactionStatus::failed)
     return;
-  if (!given.nil()) {
-    if (given == request_) return;
+  const bool restores =
+      lost_settings_ && conversation_.status() == postgres::TransactionStatus::idle;
+  if (!given.nil() && given != request_) {
     request_ = given;
-  } else {
-    if (stamped_ || shared_.classifier.proven_read_only(shape)) return;
+    stamped_ = true;
+  } else if (given.nil() && !stamped_ && !shared_.classifier.proven_read_only(shape)) {
     request_ = RequestId::make(shared_.parts.loop.wall_now(), shared_.parts.loop.random());
+    stamped_ = true;
+  } else if (!restores) {
+    return;
   }
-  stamped_ = true;
+  const std::string sql = restores ? settings_statement(*lost_settings_)
+                                   : "SET meridian.request_id = '" + request_.to_string() + "'";
+  if (restores) lost_settings_.reset();
   std::string& out = shared_.write_buffer;
-  const std::string sql = "SET meridian.request_id = '" + request_.to_string() + "'";
   if (!keep_unnamed) {
     postgres::append_query(out, sql);
-    conversation_.injected_query();
+    conversation_.injected_query(restores);
   } else {
     // A name that is the client's by no chance.
     const std::string name = "meridian:" + request_.to_string();
@@ -383,7 +404,7 @@ void Relay::stamp(StatementShape& shape, RequestId given, bool keep_unnamed) {
     postgres::append_close(out, postgres::Target::portal, name);
     postgres::append_close(out, postgres::Target::statement, name);
     postgres::append_sync(out);
-    conversation_.injected_batch();
+    conversation_.injected_batch(restores);
   }
   shared_.stamped.add();
 }

@@ -3,7 +3,10 @@
 #include "doors/postgres/complaints.h"
 #include "doors/postgres/relay.h"
 #include "runtime/log.h"
+#include "wire/postgres/backend_writer.h"
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace meridian {
@@ -14,6 +17,11 @@ using postgres::Frame;
 
 // Shorter messages are waited for, so that they are looked at whole.
 constexpr std::size_t passed_in_parts_min = 8 * 1024;
+
+// The server's own timeout, which needs no cancel, comes first.
+constexpr std::chrono::milliseconds cancel_grace{250};
+constexpr std::chrono::milliseconds cancel_pause_min{500};
+constexpr std::chrono::seconds cancel_pause_max{10};
 
 }  // namespace
 
@@ -124,6 +132,18 @@ Result<Relay::Passed> Relay::pass(std::string_view input) {
     MERIDIAN_CHECK(note_answer(frame.backend(), body, verdict));
     if (!verdict.forward) {
       copy();
+    } else if (frame.backend() == BackendType::parameter_status &&
+               conversation_.answering_injected()) {
+      // Put back by us, under the name that has the visit's mark.
+      copy();
+      const auto status = postgres::parse_parameter_status(body);
+      const bool marked = status && status->name == "application_name";
+      if (marked) {
+        postgres::append_parameter_status(
+            passed.text, "application_name", settings_.application_name);
+      } else {
+        passed.text += message;
+      }
     } else {
       if (verdict.may_acknowledge && !passed.hold_from) {
         copy();
@@ -143,7 +163,7 @@ Result<void> Relay::note_answer(BackendType type,
     const Duration duration = shared_.parts.loop.now() - verdict.ended->started_at;
     shared_.statement_seconds.observe(duration);
     // Those that were begun meanwhile are guarded from now on.
-    if (std::exchange(cancel_sent_, false)) running_.notify_all();
+    if (std::exchange(cancel_pause_, {}) != Duration::zero()) running_.notify_all();
     MERIDIAN_CHECK(shared_.parts.trail.add_outcome(
         {.visit = visit_.id(),
          .ordinal = verdict.ended->ordinal,
@@ -255,7 +275,9 @@ void Relay::violation(const Error& error) {
   visit_.end(error.detail());
 }
 
-// The server has the timeout too, but there the client may set it.
+// The server has the timeout too, but there the client may set it. It drops a cancel that comes
+// before it has begun with the statement, and does not say so: as long as it runs, it is told
+// again.
 Async<> Relay::guard_statements() {
   for (;;) {
     const Deadline deadline = statement_deadline();
@@ -266,16 +288,19 @@ Async<> Relay::guard_statements() {
     guarding_ = false;
     if (wake == Wake::cancelled) co_return;
     if (wake != Wake::timeout || !statement_deadline().passed(shared_.parts.loop.now())) continue;
-    cancel_sent_ = true;
-    server_side_.spawn(cancel_backend());
+    if (cancelling_ == 0) server_side_.spawn(cancel_backend());
+    cancel_pause_ =
+        std::clamp(2 * cancel_pause_, Duration(cancel_pause_min), Duration(cancel_pause_max));
+    cancel_again_at_ = shared_.parts.loop.now() + cancel_pause_;
   }
 }
 
 Deadline Relay::statement_deadline() const {
   const Duration timeout = principal_->role->postgres->statement_timeout;
   const auto since = conversation_.running_since();
-  if (timeout == Duration::zero() || cancel_sent_ || !since) return Deadline::never();
-  return Deadline::at(*since + timeout);
+  if (timeout == Duration::zero() || !since) return Deadline::never();
+  if (cancel_pause_ != Duration::zero()) return Deadline::at(cancel_again_at_);
+  return Deadline::at(*since + timeout + cancel_grace);
 }
 
 }  // namespace meridian

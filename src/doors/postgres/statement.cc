@@ -189,6 +189,12 @@ std::shared_ptr<StatementShape> StatementClassifier::make_shape(
                     statement.effects.has(SessionEffect::copy_out);
     shape->may_commit_unflushed =
         shape->may_commit_unflushed || statement.effects.has(SessionEffect::unknown_setting);
+    shape->resets_settings =
+        shape->resets_settings ||
+        (statement.effects.has(SessionEffect::discard) && statement.subject == "all") ||
+        std::ranges::any_of(statement.settings, [](const postgres::SettingChange& change) {
+          return change.kind != postgres::SettingChange::Kind::set;
+        });
   }
   shape->analysis = std::move(*analysis);
   return shape;

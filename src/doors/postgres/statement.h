@@ -35,6 +35,7 @@ struct StatementShape {
   bool may_commit_unflushed = false;  // It may change synchronous_commit.
   bool copies = false;                // COPY from or to the client.
   bool listens = false;               // It asks for messages, which may come at any time.
+  bool resets_settings = false;       // RESET or DISCARD ALL: settings go back to the server's own.
   bool turns_writable = false;        // It may lift the read-only mode of a session.
   postgres::Analysis analysis;
 

@@ -132,6 +132,20 @@ TEST_F(StatementTest, WhoTouchesSynchronousCommitMayCommitUnflushed) {
   EXPECT_TRUE(make_opaque_shape("?").may_commit_unflushed);
 }
 
+TEST_F(StatementTest, WhatGoesBackToTheServersSettings) {
+  const auto resets = [&](std::string_view sql) {
+    return classifier_.classify(sql, StringSyntax::standard).shape->resets_settings;
+  };
+  EXPECT_TRUE(resets("reset all"));
+  EXPECT_TRUE(resets("select pg_advisory_unlock_all(); close all; unlisten *; reset all;"));
+  EXPECT_TRUE(resets("discard all"));
+  EXPECT_TRUE(resets("reset search_path"));
+  EXPECT_TRUE(resets("set time zone default"));
+  EXPECT_FALSE(resets("discard temp"));
+  EXPECT_FALSE(resets("set search_path = 'all'"));
+  EXPECT_FALSE(resets("select 'reset all'"));
+}
+
 TEST(PreparedNamesTest, NamesStandForTheirStatement) {
   const auto one = std::make_shared<StatementShape>(make_opaque_shape("one"));
   const auto two = std::make_shared<StatementShape>(make_opaque_shape("two"));
@@ -149,9 +163,14 @@ TEST(PreparedNamesTest, NamesStandForTheirStatement) {
   names.close_portal("p");
   EXPECT_EQ(names.portal("p"), nullptr);
   names.prepare("", {.shape = one, .request = {}});
+  EXPECT_TRUE(names.has_unnamed_statement());
+  EXPECT_FALSE(names.has_unnamed_portal());
   names.bind("", "");
+  EXPECT_TRUE(names.has_unnamed_portal());
   EXPECT_EQ(names.portal(""), one);
   names.drop_unnamed();
+  EXPECT_FALSE(names.has_unnamed_statement());
+  EXPECT_FALSE(names.has_unnamed_portal());
   EXPECT_EQ(names.statement("").shape, nullptr);
   EXPECT_EQ(names.portal(""), nullptr);
   names.bind("q", "unknown");

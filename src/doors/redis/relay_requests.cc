@@ -45,7 +45,7 @@ RedisVisit::Next RedisVisit::relay(const resp::Command& command, const resp::Req
       const auto view = views->find(arguments[use.index]);
       if (!view) continue;
       if (const auto view_command = find_view_command(command.name)) {
-        return take_view_request(*view_command, request, keys);
+        return take_view_request(*view_command, request, keys, use, *view);
       }
       return refuse_on_view(command, *view);
     }

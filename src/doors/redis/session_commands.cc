@@ -191,12 +191,15 @@ Async<bool> RedisVisit::log_in() {
   if (!wanted.token.empty() || !authenticated()) {
     const std::string role = wanted.user == "default" ? std::string() : wanted.user;
     const Peer peer = visit_.peer();
+    const std::vector<std::string> certificate_names = visit_.stream().certificate_names();
     auto admitted = co_await shared_.parts.gate.admit(
         {.request = visit_.request(),
          .visit = visit_.id(),
          .door = DoorName::redis,
          .peer = &peer,
-         .wanted_role = role},
+         .wanted_role = role,
+         .database = {},
+         .certificate_names = certificate_names},
         wanted.token.reveal(),
         shared_.parts.loop.after(shared_.parts.limits.request_timeout));
     if (!admitted) {

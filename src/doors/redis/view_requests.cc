@@ -10,7 +10,9 @@ namespace meridian {
 
 RedisVisit::Next RedisVisit::take_view_request(ViewCommand command,
                                                const resp::Request& request,
-                                               std::span<const resp::KeyUse> keys) {
+                                               std::span<const resp::KeyUse> keys,
+                                               const resp::KeyUse& use,
+                                               const ViewKey& seen) {
   // While Redis owes replies, or has the visit's connection, those come first.
   if (redis_owes()) return Next::settle;
   if (in_transaction_) {
@@ -18,19 +20,18 @@ RedisVisit::Next RedisVisit::take_view_request(ViewCommand command,
     reply_error("ERR views cannot be read inside of MULTI: they are rows, not keys of Redis");
     return Next::go_on;
   }
-  const auto& set = shared_.view_set.get();
   const Action action = command == ViewCommand::forget ? Action::forget : Action::read;
   if (keys.size() == 1 && command != ViewCommand::mget && command != ViewCommand::exists &&
       command != ViewCommand::forget) {
-    const auto key = set->find(request.arguments[keys.front().index]);
-    const Decision decision = Gate::decide(*principal_, DoorName::redis, action, key->text);
-    if (!decision.allowed) return deny(action, key->text, decision.rule);
-    return read_one(command, *key, request.arguments.subspan(2));
+    const Decision decision = Gate::decide(*principal_, DoorName::redis, action, seen.text);
+    if (!decision.allowed) return deny(action, seen.text, decision.rule);
+    return read_one(command, seen, request.arguments.subspan(2));
   }
+  const auto& set = shared_.view_set.get();
   std::vector<ViewKey> found;
   found.reserve(keys.size());
-  for (const resp::KeyUse& use : keys) {
-    const auto key = set->find(request.arguments[use.index]);
+  for (const resp::KeyUse& each : keys) {
+    const auto key = &each == &use ? std::optional(seen) : set->find(request.arguments[each.index]);
     if (!key) {
       reply_error("ERR the keys of one command must all be views, or none of them");
       return Next::go_on;

@@ -80,9 +80,12 @@ class RedisVisit final : public VisitControl {
   void on_info();
 
   // Views (view_requests.cc).
+  // `seen` is the key of `use`, which has been found already.
   Next take_view_request(ViewCommand command,
                          const resp::Request& request,
-                         std::span<const resp::KeyUse> keys);
+                         std::span<const resp::KeyUse> keys,
+                         const resp::KeyUse& use,
+                         const ViewKey& seen);
   Next read_one(ViewCommand command, const ViewKey& key, std::span<const std::string_view> fields);
   Next read_many(ViewCommand command, const std::vector<ViewKey>& keys);
   Next forget(const std::vector<ViewKey>& keys);

@@ -14,7 +14,10 @@ void KeyReadTally::View::count(std::string_view key, KeyRead outcome) {
   if (outcome == KeyRead::hit) ++hits_count;
   if (outcome == KeyRead::miss) ++misses_count;
   const Text bounded(key);
+  // Keys of one view are alike in size and beginning: most differ in their last byte.
+  const char last = bounded.bytes.empty() ? '\0' : bounded.bytes.back();
   for (std::size_t i = 0; i < keys_count; ++i) {
+    if (keys[i].last != last) continue;
     if (keys[i].text == bounded.bytes && keys[i].cut == bounded.cut) {
       ++keys[i].reads_count;
       return;
@@ -26,6 +29,7 @@ void KeyReadTally::View::count(std::string_view key, KeyRead outcome) {
   }
   Key& place = keys[keys_count++];
   place.text.assign(bounded.bytes);
+  place.last = last;
   place.cut = bounded.cut;
   place.reads_count = 1;
 }

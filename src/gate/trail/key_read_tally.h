@@ -46,6 +46,7 @@ class KeyReadTally {
   struct Key {
     std::string text;
     std::uint64_t reads_count = 0;
+    char last = '\0';  // Of the text.
     bool cut = false;
   };
   struct View {

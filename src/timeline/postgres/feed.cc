@@ -54,12 +54,12 @@ PostgresFeed::~PostgresFeed() = default;
 
 Async<> PostgresFeed::close() {
   co_await scope_.close();
-  if (options_.confirms) {
+  if (options_.confirms && claimed_) {
     // Nobody serves any more, so nobody has to wait. A node that dies leaves them waiting: another
     // may be serving still.
     consumer_.lost();
     const Shield shield(co_await this_fibre());
-    auto withdrawn = co_await standby_.withdraw_remains(loop_.after(withdraw_timeout));
+    auto withdrawn = co_await standby_.withdraw_at_end(loop_.after(withdraw_timeout));
     if (!withdrawn) {
       log_warning("feed",
                   "the database's commits still wait for this node",
@@ -120,6 +120,19 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
   MERIDIAN_CO_TRY(const Rows identity,
                   co_await session.command(boot_query, loop_.after(setup_timeout)));
   MERIDIAN_CO_TRY(const ServerIdentity server, identity_of(identity));
+
+  MERIDIAN_CO_TRY(const Rows claimed,
+                  co_await session.command(SynchronousStandby::claim(options_.confirms),
+                                           loop_.after(setup_timeout)));
+  if (!claimed.flag(0, 0)) {
+    co_return fail(Errc::unavailable,
+                   options_.confirms
+                       ? "another node is there, and with commit_wait: database a node must be "
+                         "alone; stop it, or take commit_wait: door for all"
+                       : "another node is there with commit_wait: database, which must be alone; "
+                         "stop it, or take commit_wait: door for all");
+  }
+  claimed_ = true;
 
   MERIDIAN_CO_CHECK(options_.confirms
                         ? co_await standby_.withdraw(loop_.after(setup_timeout))

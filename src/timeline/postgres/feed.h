@@ -110,6 +110,7 @@ class PostgresFeed {
   Time heard_at_{};
   bool confirm_wanted_ = false;
   bool answer_wanted_ = false;
+  bool claimed_ = false;    // The names of standbys may be ours.
   bool streaming_ = false;  // The consumer was told that it is resumed, and hears of commits.
   std::uint64_t restarts_wanted_ = 0;
   bool restart_due_ = false;  // The stream ended because restart() asked for it.

@@ -308,7 +308,8 @@ BEGIN
   IF subject IS NOT NULL THEN
     identity := 'sub=' || left(subject, 512) || ';';
   END IF;
-  identity := identity || 'role=' || regexp_replace(session_user::text, '[^A-Za-z0-9._-]', '?', 'g');
+  identity := identity || 'role='
+    || regexp_replace(session_user::text, '[^A-Za-z0-9._-]', '?', 'g');
   IF request ~ '^[0-9a-f-]{32,36}$' THEN
     identity := identity || ';req=' || replace(request, '-', '');
   END IF;

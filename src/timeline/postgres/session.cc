@@ -182,8 +182,10 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.statement_timeout);
     server_options += " -c statement_timeout=" + std::to_string(millis.count());
   }
-  const auto lock_timeout = std::chrono::ceil<std::chrono::milliseconds>(options.lock_timeout);
-  server_options += " -c lock_timeout=" + std::to_string(lock_timeout.count());
+  if (options.lock_timeout != Duration::zero()) {
+    const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.lock_timeout);
+    server_options += " -c lock_timeout=" + std::to_string(millis.count());
+  }
   if (!options.settings.empty()) server_options += " " + options.settings;
   if (!options.replication) settings.emplace_back("options", server_options.c_str());
   // Only the first dbname is read as a URL; what follows overrides parts of it (libpq,

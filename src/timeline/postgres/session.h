@@ -41,9 +41,12 @@ struct PostgresOptions {
   std::string application_name = "meridian";
   bool replication = false;  // A walsender: simple statements and the replication commands alone.
   Duration statement_timeout = Duration::zero();  // Zero: the server's.
-  // How long a statement waits for a lock. Shorter than any deadlock_timeout that is in use: of two
-  // who wait for each other it is then always we who give up, and never a user's statement.
-  Duration lock_timeout = std::chrono::milliseconds(200);
+  // How long a statement waits for a lock. Zero: the server's.
+  Duration lock_timeout = Duration::zero();
+
+  // Shorter than any deadlock_timeout that is in use: of two who wait for each other's tables it is
+  // then always we who give up, and never a user's statement.
+  static constexpr Duration gives_way = std::chrono::milliseconds(200);
   std::string settings{};  // More of the server's, as `-c name=value`.
   // Whether a commit waits for what the server's synchronous_commit asks for; else for its own
   // disk.

@@ -32,6 +32,23 @@ Async<> SynchronousStandby::close() {
   co_await admin_.close();
 }
 
+// Of the first eight bytes of "meridian", plus two.
+std::string_view SynchronousStandby::claim(bool confirms) noexcept {
+  return confirms ? "SELECT pg_catalog.pg_try_advisory_lock(7883960468316154224)"
+                  : "SELECT pg_catalog.pg_try_advisory_lock_shared(7883960468316154224)";
+}
+
+Async<Result<void>> SynchronousStandby::withdraw_at_end(Deadline deadline) {
+  // The server may take a moment to notice that the stream has ended.
+  for (;;) {
+    MERIDIAN_CO_TRY(PostgresSession * session, co_await admin_.get(deadline));
+    MERIDIAN_CO_TRY(const Rows claimed, co_await session->query(claim(true), {}, deadline));
+    if (claimed.flag(0, 0)) co_return co_await withdraw_remains(deadline);
+    if (deadline.passed(loop_.now() + look_pause)) co_return Result<void>();
+    if (co_await loop_.sleep(look_pause) != Wake::ready) co_return fail(Errc::cancelled);
+  }
+}
+
 Async<Result<void>> SynchronousStandby::withdraw(Deadline deadline) {
   MERIDIAN_CO_TRY(PostgresSession * session, co_await admin_.get(deadline));
   // What the files say: what this session has read of them may be older.

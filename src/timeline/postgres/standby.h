@@ -23,6 +23,11 @@ class SynchronousStandby {
  public:
   SynchronousStandby(EpollLoop& loop, SessionKeeper::Options session, const std::string& name);
 
+  // A statement for the session that streams, which gives true when this node may go on: one node
+  // that `confirms` is alone, for the server waits for one standby of our name, whichever that is,
+  // and would not wait for another node's cache. The lock goes with the session.
+  static std::string_view claim(bool confirms) noexcept;
+
   // Afterwards commits wait for nobody. Done before a replication slot is made, which waits for the
   // transactions that run and would wait for those that wait for us. Errors: invalid, where the
   // commits wait for another's standby, which is left alone; denied; unavailable; timeout.
@@ -30,6 +35,10 @@ class SynchronousStandby {
 
   // Withdraws what a node with commit_wait = database may have left behind, and nothing else.
   Async<Result<void>> withdraw_remains(Deadline deadline);
+
+  // At the end of a node: as withdraw_remains(), unless another one has taken over meanwhile, whose
+  // it is to do then.
+  Async<Result<void>> withdraw_at_end(Deadline deadline);
 
   // Afterwards every commit waits until the feed confirms it. The feed has to be streaming, and
   // must confirm nothing meanwhile. Errors: denied, unavailable, timeout.

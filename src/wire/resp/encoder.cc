@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -24,10 +25,19 @@ void append_number_line(std::string& out, char type, Number number) {
   out.append(line.data(), end);
 }
 
+// In one piece, so that the string looks for room once.
 void append_bulk(std::string& out, char type, std::string_view bytes) {
-  append_number_line(out, type, bytes.size());
-  out += bytes;
-  out += line_end;
+  const std::size_t before = out.size();
+  const std::size_t most = before + number_line_size_max + bytes.size() + line_end.size();
+  out.resize_and_overwrite(most, [&](char* begin, std::size_t size) {
+    char* at = begin + before;
+    *at++ = type;
+    at = std::to_chars(at, begin + size, bytes.size()).ptr;
+    at = std::ranges::copy(line_end, at).out;
+    at = std::ranges::copy(bytes, at).out;
+    at = std::ranges::copy(line_end, at).out;
+    return static_cast<std::size_t>(at - begin);
+  });
 }
 
 // As Redis spells doubles; the shortest digits that read back as the same value.

@@ -8,9 +8,11 @@ permissions and compares what they answer; then the ends of a visit (expiry, rev
 payload, TLS, drain), the trail and the metrics. Nothing of it stays behind.
 """
 
+import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -176,6 +178,98 @@ def compare(door_port, direct_port, token):
                 answers.append(answer)
                 client.close()
             check(f"as nats-server: {name} (verbose {verbose})", answers[0] == answers[1], answers)
+
+
+# Of these a random visit says some; each lets the connection live, so all of the answers are compared.
+SUBJECTS = (b"orders.q7", b"orders.a", b"orders.b.c", b"svc.echo", b"other", b"orders.audit.x", b"orders.secret.x", b"orders..a",
+            b"orders.>", b"orders.*", b"*.a", b">", b"orders.>.a", b"$SYS.x")
+
+
+def random_operation(chance):
+    subject = chance.choice(SUBJECTS)
+    kind = chance.randrange(8)
+    if kind == 0:
+        # Which member of a queue group has a message is the server's choice: here each group has one.
+        if chance.randrange(4) == 0:
+            number = chance.randrange(6, 10)
+            return b"SUB orders.q%d @ %d\r\n" % (number, number)
+        queue = chance.choice((b"", b" q")) if subject in (b"other", b"orders..a") else b""
+        return b"%s %s%s %d\r\n" % (chance.choice((b"SUB", b"sub", b"SUB\t")), subject, queue, chance.randrange(6))
+    if kind == 1:
+        return b"UNSUB %d%s\r\n" % (chance.randrange(6), chance.choice((b"", b" 1", b" 3", b" x")))
+    if kind == 2:
+        return b"PING\r\n"
+    payload = b"x" * chance.choice((0, 1, 10, 300))
+    reply = b" " + chance.choice((b"orders.r", b"svc.echo")) if chance.randrange(4) == 0 else b""
+    # A message goes to a subject: as one with wildcards the two treat it alike, but not its subscribers.
+    while b"*" in subject or b">" in subject:
+        subject = chance.choice(SUBJECTS)
+    if kind == 3:
+        headers = b"NATS/1.0\r\nA: %d\r\nb:  c \r\n\r\n" % chance.randrange(100)
+        return b"HPUB %s%s %d %d\r\n%s%s\r\n" % (subject, reply, len(headers), len(headers) + len(payload), headers,
+                                                  payload)
+    return b"PUB %s%s %d\r\n%s\r\n" % (subject, reply, len(payload), payload)
+
+
+def without_stamp(answer):
+    """Messages as they would have been without ours."""
+    def replaced(match):
+        rest = match[4].replace(match[5], b"", 1)
+        headers_size, size = int(match[2]), int(match[3])
+        ours = len(match[5])
+        # What had no headers of its own comes as a MSG.
+        if headers_size - ours == len(b"NATS/1.0\r\n\r\n"):
+            return b"MSG %s %d\r\n" % (match[1], size - headers_size)
+        return b"HMSG %s %d %d\r\n%s" % (match[1], headers_size - ours, size - ours, rest)
+
+    stamped = re.compile(
+        rb"HMSG (\S+ \S+(?: \S+)?) (\d+) (\d+)\r\n(NATS/1.0\r\n(Meridian-Identity: [^\r]*\r\n)(?:[^\r]+\r\n)*\r\n)")
+    return stamped.sub(replaced, answer)
+
+
+def in_order(answer):
+    """Copies of one message come to a client's subscriptions in the order that the server likes."""
+    operation = re.compile(rb"(H?MSG) (\S+) (\d+)([^\r]* )(\d+)\r\n")
+    parts, at = [], 0
+    while at < len(answer):
+        found = operation.match(answer, at)
+        end = found.end() + int(found[5]) + 2 if found else answer.index(b"\n", at) + 1
+        parts.append((found and (found[1], found[2], answer[found.start(4):end]), answer[at:end]))
+        at = end
+    ordered = []
+    for _, copies in itertools.groupby(parts, key=lambda part: part[0] or part[1]):
+        ordered += sorted(text for _, text in copies)
+    return b"".join(ordered)
+
+
+def compare_at_random(door_port, direct_port, token, rounds, seed):
+    """The same random visits to both; to the door also in pieces, which changes nothing."""
+    different = []
+    for number in range(rounds):
+        chance = random.Random(f"{seed} {number}")
+        said = b"".join(random_operation(chance) for _ in range(chance.randrange(1, 40)))
+        verbose = chance.choice(("false", "true"))
+        answers = []
+        for port, credentials, pieces in ((direct_port, '"user":"u","pass":"p"', False),
+                                          (door_port, f'"auth_token":"{token}"', False),
+                                          (door_port, f'"auth_token":"{token}"', True)):
+            client = Client(port, credentials, f',"verbose":{verbose}')
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # No member of a visit before is still in the group.
+            left = said.replace(b" @ ", b" %d.%d " % (number, len(answers))) + b"PING\r\nPUB no.more 0\r\n\r\nPING\r\n"
+            while left:
+                size = chance.randrange(1, 200) if pieces else len(left)
+                client.say(left[:size])
+                left = left[size:]
+            # The server's first PING comes when it likes.
+            answer = without_stamp(client.until(b'"no.more"\'\r\nPONG\r\n'))
+            answers.append(in_order(answer).replace(b"\r\nPING\r\n", b"\r\n"))
+            client.close()
+        if not answers[0] == answers[1] == answers[2]:
+            # All up to a little before the first difference is of no interest.
+            at = len(os.path.commonprefix(answers))
+            different.append((number, [answer[max(0, at - 80):at + 120] for answer in answers], said[:2000]))
+    check(f"as nats-server: {rounds} random visits, seed {seed}", not different, (len(different), different[:2]))
 
 
 def before_login(door_port, direct_port):
@@ -372,7 +466,7 @@ def outlived(meridian, root):
 
 def main():
     meridian = pathlib.Path(sys.argv[1]).resolve()
-    if not (HERE / "node_modules").exists():
+    if not (HERE / "node_modules/nats.ws").exists():
         subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True)
     root = pathlib.Path(tempfile.mkdtemp(prefix="meridian-nats-"))
     os.chmod(root, 0o711)
@@ -413,7 +507,14 @@ def main():
         print(done.stdout, end="")
         check("nats.js", done.returncode == 0, done.stderr[-1000:])
 
+        done = subprocess.run(["node", HERE / "nats_ws.js", str(port_of("nats_websocket")), token],
+                              capture_output=True, text=True, timeout=120,
+                              env={**os.environ, "NODE_EXTRA_CA_CERTS": str(root / "server.pem")})
+        print(done.stdout, end="")
+        check("nats.js over WebSocket", done.returncode == 0, done.stderr[-1000:])
+
         compare(port, direct_port, token)
+        compare_at_random(port, direct_port, token, int(os.environ.get("ROUNDS", "60")), os.environ.get("SEED", "1"))
         before_login(port, direct_port)
         forged(port, token)
         without_headers(port, token)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import socket
 import struct
 
@@ -257,6 +258,9 @@ class Nats:
     def __init__(self, node, token, timeout=30.0, address=None):
         self.stream = connect(address or node.doors["nats"], timeout)
         self.received = b""
+        self.kept = []
+        self.inboxes = 0
+        self.inbox_name = "_INBOX." + secrets.token_hex(11)
         self.info = json.loads(self._line().removeprefix(b"INFO "))
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
                    "protocol": 1, "auth_token": token}
@@ -282,21 +286,21 @@ class Nats:
     def flush(self):
         """Returns when the server has seen all of it; what is said instead of PONG is raised."""
         self._send(b"PING\r\n")
-        messages = []
         while True:
             line = self._line()
             if line == b"PONG":
-                self.kept = messages
                 return
             if line.startswith(b"-ERR"):
                 raise NatsError(line.decode())
             if line.startswith((b"MSG", b"HMSG")):
-                messages.append(self._message(line))
+                self.kept.append(self._message(line))
             elif line.startswith(b"PING"):
                 self._send(b"PONG\r\n")
 
     def message(self, timeout=30.0):
         """The next one: subject, headers, payload."""
+        if self.kept:
+            return self.kept.pop(0)
         self.stream.settimeout(timeout)
         while True:
             line = self._line()
@@ -309,6 +313,31 @@ class Nats:
 
     def messages(self, count, timeout=30.0):
         return [self.message(timeout) for _ in range(count)]
+
+    def request(self, subject, payload=b""):
+        """The payload of the one answer."""
+        self.inboxes += 1
+        inbox = f"{self.inbox_name}.{self.inboxes}"
+        self.subscribe(inbox, 1000 + self.inboxes)
+        self.publish(subject, payload, inbox)
+        others = []
+        while True:
+            message = self.message()
+            if message[0] == inbox:
+                self.kept[:0] = others
+                return message[2]
+            others.append(message)
+
+    def replay(self, stream, count, timeout=30.0):
+        """The first messages of a stream, as it keeps them."""
+        to = self.inbox_name + ".replay"
+        self.subscribe(to, 999)
+        config = {"deliver_subject": to, "ack_policy": "none", "deliver_policy": "all"}
+        answer = self.request(f"$JS.API.CONSUMER.CREATE.{stream}",
+                              json.dumps({"stream_name": stream, "config": config}).encode())
+        if "error" in json.loads(answer):
+            raise NatsError(answer.decode())
+        return self.messages(count, timeout)
 
     def _message(self, line):
         words = line.decode().split()
@@ -351,7 +380,7 @@ def request_id_of(session):
     return text
 
 
-class Nats:
+class NatsProducer:
     """A client at the NATS door: publishes, and subscribes with what came kept in order."""
 
     def __init__(self, address, token, timeout=30.0):

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 import unittest
@@ -224,6 +225,22 @@ class LimitsTest(unittest.TestCase):
                 with self.assertRaises(clients.PostgresError) as ended:
                     session.query(sql)
                 self.assertEqual(ended.exception.code, "57014")
+        self.assertEqual(session.value("SELECT 1"), "1")
+
+    def test_a_cancel_that_comes_too_early_is_sent_again(self):
+        session = self.session("bounded")
+        session.query("SET statement_timeout = 0")
+        backend = int(session.value("SELECT pg_backend_pid()"))
+        # The server hears of the cancel before it has read the statement, and drops it.
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            session.stream.sendall(clients.message(b"Q", b"SELECT pg_sleep(60)\0"))
+            time.sleep(1)
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        with self.assertRaises(clients.PostgresError) as ended:
+            session.finish()
+        self.assertEqual(ended.exception.code, "57014")
         self.assertEqual(session.value("SELECT 1"), "1")
 
     def test_the_server_knows_the_timeout_too(self):

@@ -87,7 +87,7 @@ class IngestTest(unittest.TestCase):
         cls.checkout = cls.node.token("checkout", ttl="1h")
 
     def publisher(self, token=None):
-        client = clients.Nats(self.node.doors["nats"], token or self.checkout)
+        client = clients.NatsProducer(self.node.doors["nats"], token or self.checkout)
         self.addCleanup(client.close)
         return client
 

@@ -175,7 +175,7 @@ class Node:
         ports = json.loads(next((self.data / "nats").glob(f"*_{nats}.ports")).read_text())
         port = int(ports["nats"][0].rsplit(":", 1)[1])
         token = next(self.data.rglob("nats.token")).read_text().strip()
-        return clients.Nats(("127.0.0.1", port), token)
+        return clients.NatsProducer(("127.0.0.1", port), token)
 
     def jetstream(self, request, body=b"{}"):
         """Asks it as its operator would."""

@@ -1,5 +1,7 @@
 """A reload changes who may do what and keeps who may stay; a stop lets what is open finish."""
 
+import json
+import re
 import signal
 import ssl
 import subprocess
@@ -114,6 +116,7 @@ class ReloadTest(unittest.TestCase):
             reader.call("GET", "order:1")
         self.assertIn("NOPERM", str(denied.exception))
         node.wait_until(lambda: self.reads(reader, "customer:1", "Ada"), "the new view is there")
+        self.assertRegex(running.run("views"), r"(?m)^customer +customer:\{id\} +view_reader +cached$")
 
         def joined():
             try:
@@ -126,6 +129,18 @@ class ReloadTest(unittest.TestCase):
         # Backends begin with the settings of now.
         with clients.Postgres(running, running.token("checkout"), "checkout") as fresh:
             self.assertEqual(fresh.value("SHOW statement_timeout"), "400ms")
+
+    def test_views_are_listed_with_what_is_wrong(self):
+        running = node.use_node(self, BEFORE, shop=False)
+        node.wait_until(
+            lambda: re.search(r'(?m)^order .*cannot be read: .*"orders" does not exist', running.run("views")),
+            "the view is listed as one that cannot be read",
+        )
+        make_shop(running)
+        self.assertRegex(running.run("views"), r"(?m)^order +order:\{id\} +view_reader +cached$")
+        self.assertEqual(len(running.run("views").splitlines()), 2)
+        self.assertEqual(json.loads(running.run("--json", "views"))["views"][0]["name"], "order")
+        self.assertIn("orders", running.run("views", "explain", "order"))
 
     def reads(self, session, key, text):
         try:

@@ -138,6 +138,32 @@ class Servers:
 
 
 class ServeTest(unittest.TestCase):
+    def test_a_node_that_the_database_waits_for_is_alone(self):
+        servers = Servers(self)
+        servers.sql("ALTER SYSTEM SET wal_level = 'logical'")
+        servers.restart()
+        servers.sql("CREATE TABLE orders (id bigint PRIMARY KEY, status text)")
+        first = servers.node(self, ", commit_wait: database").start(command="serve")
+        servers.sql("GRANT SELECT ON orders TO view_reader")
+        first.wait_for_views()
+        waits = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        node.wait_until(lambda: servers.sql(waits) == "1", "commits wait for the node")
+        for mode in ("database", "door"):
+            second = servers.node(self, f", commit_wait: {mode}").start(command="serve")
+            node.wait_until(lambda: "another node is there" in second.log_text(), "the other one is told")  # noqa: B023
+            self.assertEqual(node.metric(second, "meridian_cache_serving"), 0)
+            self.assertEqual(second.stop(), 0)
+            # Neither its coming nor its going took away what commits wait for.
+            self.assertEqual(servers.sql(waits), "1")
+            self.assertIn("meridian", servers.sql("SHOW synchronous_standby_names"))
+            self.assertEqual(node.metric(first, "meridian_cache_serving"), 1)
+        third = servers.node(self, ", commit_wait: database").start(command="serve")
+        self.assertEqual(first.stop(), 0)
+        third.wait_for_views()
+        node.wait_until(lambda: servers.sql(waits) == "1", "commits wait for the one that is left")
+        self.assertEqual(third.stop(), 0)
+        node.wait_until(lambda: servers.sql("SHOW synchronous_standby_names") == "", "and then for nobody")
+
     def test_a_server_that_is_not_ready_is_told_how_and_then_serves(self):
         servers = Servers(self)
         running = servers.node(self)

@@ -383,6 +383,18 @@ func TestPreparedStatements(t *testing.T) {
 	}
 }
 
+func TestARequestIdInTheTextCountsWheneverItIsBound(t *testing.T) {
+	eachMode(t, func(t *testing.T, connection *pgx.Conn) {
+		run(t, connection, "CREATE TEMP TABLE steps (n int)")
+		for n := range 3 {
+			one(t, connection, "0af76519-16cd-43dd-8448-eb211c80319c",
+				"INSERT INTO steps VALUES ($1) RETURNING current_setting('meridian.request_id')"+
+					" /*traceparent='00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'*/", n)
+			run(t, connection, "UPDATE steps SET n = n + $1", 1)
+		}
+	})
+}
+
 func TestCopyBothWays(t *testing.T) {
 	connection := connect(t)
 	run(t, connection, "CREATE TEMP TABLE copied (id int NOT NULL, name text)")
