@@ -127,7 +127,7 @@ void add_ingest_settings(SettingTable& table) {
       [](auto& rule) -> auto& { return rule.role; },
       TextType{.what = "role's name"},
       {.documentation = "The role, one of `roles`, as which the statements run.",
-       .example = "order_writer",
+       .example = "checkout",
        .required = true});
   table.setting<IngestConfig>(
       "ingest.*.sql",

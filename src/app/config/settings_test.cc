@@ -30,6 +30,8 @@ struct Owners {
   RoleConfig role;
   BindingConfig binding;
   ViewConfig view;
+  PublishConfig publish;
+  IngestConfig ingest;
 
   Owner of(std::string_view path) {
     if (path.starts_with("issuers.*")) return &issuer;
@@ -37,6 +39,8 @@ struct Owners {
     if (path.starts_with("roles.*.bind[]")) return &binding;
     if (path.starts_with("roles.*")) return &role;
     if (path.starts_with("views.*")) return &view;
+    if (path.starts_with("publish.*")) return &publish;
+    if (path.starts_with("ingest.*")) return &ingest;
     return &config;
   }
 };
