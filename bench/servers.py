@@ -221,7 +221,7 @@ class Node:
         for line in text.splitlines():
             if not line.startswith(name + "{") or labels not in line:
                 continue
-            bound = line.split('le="')[1].split('"')[0]
+            bound = line.split(',le="')[1].split('"')[0]
             found.append((float("inf") if bound == "+Inf" else float(bound), float(line.rsplit(" ", 1)[1])))
         return found
 

@@ -364,8 +364,9 @@ Async<BatchResult> IngestSession::commit_apart(IngestBatch& batch, Sent& sent) {
   auto claimed = co_await session_->run(claiming, deadline());
   if (!claimed) co_return to_result(claimed.error());
   if (claimed->failure) {
+    // The claim is ours: what is wrong with it is wrong with no row.
     BatchResult result = to_result(*claimed->failure);
-    if (result.next == Next::again) result.why.clear();
+    if (classify(*claimed->failure) == Trouble::poison) result.next = Next::restart;
     co_await roll_back();
     co_return result;
   }
@@ -395,7 +396,6 @@ Async<BatchResult> IngestSession::commit_apart(IngestBatch& batch, Sent& sent) {
     BatchResult put = co_await put_rows(batch, rows);
     if (put.next != Next::done) {
       if (put.next != Next::restart) co_await roll_back();
-      if (put.next == Next::again) put.why.clear();
       co_return put;
     }
   }

@@ -41,7 +41,7 @@ constexpr std::array<std::string_view, 17> statements{
   entries bytea NOT NULL,
   skipped integer[],
   committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (day, rule, epoch, number))
+  PRIMARY KEY (day, rule, kind, epoch, number))
 PARTITION BY RANGE (day))sql",
     R"sql(CREATE INDEX ingest_batches_last ON meridian.ingest_batches
   (rule, incarnation, last_sequence))sql",

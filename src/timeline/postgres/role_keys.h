@@ -1,6 +1,6 @@
 #pragma once
-// The passwords of the database's login roles: made here by chance, known to nobody, renewed now
-// and then.
+// The passwords of the database's login roles: made here from a secret that only the owner of the
+// schema meridian can read, the same on all nodes, and known to nobody else.
 //
 // Only their SCRAM verifiers are sent to the database. A session that stands is not touched by a
 // renewal.
@@ -26,7 +26,7 @@ class RoleKeys {
     bool create_missing = false;
   };
 
-  // Gives each role a new password. Errors: not_found (a role is missing and may not be made, with
+  // Gives each role its password. Errors: not_found (a role is missing and may not be made, with
   // the statement that makes it), denied (it is a superuser, or we may not change it).
   Async<Result<void>> renew(PostgresSession& session,
                             std::vector<Managed> roles,

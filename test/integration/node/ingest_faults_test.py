@@ -40,6 +40,7 @@ class Producer(threading.Thread):
         self.node = running
         self.count = count
         self.pause = pause  # Before each window of messages.
+        self.limit = count  # Goes on when it is raised.
         self.poison = poison or (lambda n: False)
         self.acknowledged = set()
         self.failure = None
@@ -61,6 +62,8 @@ class Producer(threading.Thread):
         client.subscribe(client.inbox + ".*")
         for begin in range(0, self.count, 250):
             time.sleep(self.pause)
+            while len(self.acknowledged) >= self.limit and not self.stopped:
+                time.sleep(0.01)
             wanted = [n for n in range(begin, min(begin + 250, self.count))
                       if n not in self.acknowledged]
             while wanted and not self.stopped:
@@ -117,11 +120,15 @@ class IngestFaultTest(unittest.TestCase):
     def test_everything_is_killed_under_load(self):
         random.seed(4)
         count = 30_000
-        producer = Producer(self.node, count, poison=lambda n: n % 1_000 == 17, pause=0.03)
+        producer = Producer(self.node, count, poison=lambda n: n % 1_000 == 17, pause=0.02)
+        producer.limit = 1
         producer.start()
+        self.addCleanup(setattr, producer, "stopped", True)
         kills = []
         while producer.is_alive() and len(kills) < 9:
-            time.sleep(random.uniform(0.1, 0.5))
+            # Published and worked on while it happens.
+            producer.limit = (len(kills) + 1) * count // 10
+            time.sleep(random.uniform(0.05, 0.4))
             target = ("meridian", "nats", "postgres")[len(kills) % 3]
             kills.append(target)
             if target == "meridian":
@@ -130,10 +137,11 @@ class IngestFaultTest(unittest.TestCase):
                 self.node.start()
             else:
                 self.node.kill_engine(target)
+        producer.limit = count
         producer.join(90)
         self.assertIsNone(producer.failure)
         self.assertEqual(len(producer.acknowledged), count)
-        self.assertGreaterEqual(len(kills), 6)
+        self.assertEqual(len(kills), 9)
         self.check_exact(count, dead=30)
 
     def test_a_bug_that_acknowledges_before_the_commit_would_be_found(self):
@@ -200,6 +208,8 @@ class IngestFaultTest(unittest.TestCase):
                         "retention": "limits"}).encode(),
         )
         self.assertNotIn("error", created)
+        self.node.run("ingest", "resume", "events")
+        node.wait_until(lambda: "deleted" in self.state()["why"], "it says so")
         node.wait_until(lambda: self.state()["state"] == "blocked", "it is blocked")
         self.assertIn("deleted and made again", self.state()["why"])
         self.publish(300, 300)
@@ -319,10 +329,13 @@ class TwoNodesTest(unittest.TestCase):
     def test_one_works_and_the_other_takes_over(self):
         node.wait_until(lambda: self.states() == ["running", "waiting"], "one works")
         count = 15_000
-        producer = Producer(self, count, pause=0.05)
+        producer = Producer(self, count, pause=0.02)
+        producer.limit = 1
         producer.start()
+        self.addCleanup(setattr, producer, "stopped", True)
         kills = 0
         while producer.is_alive() and kills < 4:
+            producer.limit = (kills + 1) * count // 5
             time.sleep(0.5)
             owner = next((each for each in self.nodes if '"running"' in each.run(
                 "--json", "ingest", "status", code=None).stdout), None)
@@ -331,9 +344,10 @@ class TwoNodesTest(unittest.TestCase):
             owner.kill()
             owner.start(command="serve")
             kills += 1
+        producer.limit = count
         producer.join(60)
         self.assertIsNone(producer.failure)
-        self.assertGreaterEqual(kills, 1)
+        self.assertEqual(kills, 4)
         rows = lambda: [int(each) for each in self.servers.sql(
             "SELECT count(*), count(DISTINCT n) FROM events").split("|")]
         node.wait_until(lambda: rows()[0] >= count, "all rows", patience=60)
