@@ -152,7 +152,7 @@ END
 $body$)sql",
 };
 
-constexpr std::array<Migration, 6> all{
+const std::array<Migration, 6> all{
     Migration{.version = 1, .name = "revocations and trail heads", .statements = first},
     Migration{.version = 2, .name = "who asks, inside the database", .statements = second},
     Migration{.version = 3, .name = "changes of the schema", .statements = third},
