@@ -317,7 +317,7 @@ class TwoNodesTest(unittest.TestCase):
             self.nodes.append(running)
 
     def nats(self):
-        return clients.Nats(("127.0.0.1", self.port), "not-guessed")
+        return clients.NatsProducer(("127.0.0.1", self.port), "not-guessed")
 
     def states(self):
         found = []
