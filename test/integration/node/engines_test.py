@@ -193,7 +193,7 @@ class NodeTest(unittest.TestCase):
         self.addCleanup(writer.close)
         writer.query("UPDATE orders SET status = 'paid' WHERE id = 1")
         engines = running.engine_processes()
-        self.assertEqual(set(engines.values()), {"postgres", "redis"})
+        self.assertEqual(set(engines.values()), {"postgres", "redis", "nats"})
         running.kill()
         node.wait_until(lambda: not running.engine_processes(), "the engines end", 20)
 
