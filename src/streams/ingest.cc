@@ -30,24 +30,6 @@ constexpr int patience_max = 20;
 // Messages that are done beyond one that is not.
 constexpr std::size_t ahead_max = 100'000;
 
-constexpr std::string_view load_sql =
-    "WITH made AS (INSERT INTO meridian.ingest_rules (name) VALUES ($1) ON CONFLICT DO NOTHING"
-    " RETURNING *) SELECT id, stream, stream_created, incarnation, floor, floor_time, paused,"
-    " paused_why FROM (SELECT * FROM made UNION ALL SELECT * FROM meridian.ingest_rules WHERE name "
-    "="
-    " $1) AS r LIMIT 1";
-constexpr std::string_view floor_sql =
-    "SELECT floor, floor_time FROM (SELECT floor, floor_time FROM meridian.ingest_batches WHERE "
-    "rule"
-    " = $1::integer AND incarnation = $2::bigint AND kind = 0 ORDER BY last_sequence DESC LIMIT"
-    " 1000) AS b ORDER BY floor DESC LIMIT 1";
-constexpr std::string_view ledger_sql =
-    "SELECT encode(entries, 'hex') FROM meridian.ingest_batches WHERE rule = $1::integer AND"
-    " incarnation = $2::bigint AND kind = 0 AND last_sequence > $3::bigint";
-constexpr std::string_view adopt_sql =
-    "WITH f AS (SELECT meridian.fence($2, $3::bigint)) UPDATE meridian.ingest_rules SET stream = "
-    "$4,"
-    " stream_created = $5 FROM f WHERE id = $1::integer";
 constexpr std::string_view keep_floor_sql =
     "WITH f AS (SELECT meridian.fence($2, $3::bigint)) UPDATE meridian.ingest_rules SET floor ="
     " $4::bigint, floor_time = $5::bigint FROM f WHERE id = $1::integer";
@@ -64,32 +46,6 @@ constexpr std::string_view paused_sql = "SELECT paused FROM meridian.ingest_rule
 constexpr std::string_view dead_sql =
     "SELECT count(*) FROM (SELECT FROM meridian.dead_letters WHERE rule = $1::integer AND state ="
     " 'dead' LIMIT $2::bigint) AS d";
-
-std::string unhex(std::string_view digits) {
-  std::string bytes;
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-    bytes += static_cast<char>(parse_number<std::uint8_t>(digits.substr(i, 2), 16).value_or(0));
-  return bytes;
-}
-
-// "2026-11-21T08:15:30.123456789Z"; zero where it is none.
-std::int64_t to_nanoseconds(std::string_view text) {
-  const std::size_t dot = text.find('.');
-  if (text.empty()) return 0;
-  WallTime seconds;
-  const std::string whole = std::string(text.substr(0, std::min(dot, text.size() - 1))) + "Z";
-  if (!parse_rfc3339(whole, seconds)) return 0;
-  std::int64_t fraction = 0;
-  std::int64_t unit = 100'000'000;
-  if (dot != std::string_view::npos) {
-    for (const char c : text.substr(dot + 1)) {
-      if (c < '0' || c > '9') break;
-      fraction += (c - '0') * unit;
-      unit /= 10;
-    }
-  }
-  return std::chrono::duration_cast<Duration>(seconds.time_since_epoch()).count() + fraction;
-}
 
 bool is_restart(Errc code) noexcept {
   return code == Errc::unavailable || code == Errc::timeout || code == Errc::cancelled ||
@@ -324,165 +280,6 @@ Async<> IngestRule::run() {
   }
 }
 
-Async<Result<IngestRule::Kept>> IngestRule::load(Deadline deadline) {
-  MERIDIAN_CO_TRY(const Rows rows,
-                  co_await parts_.statements.run(load_sql, {rule_.name()}, deadline));
-  if (rows.empty()) co_return fail(Errc::conflict, "the rule was just made by another node");
-  const auto number = [&](std::size_t column) {
-    return parse_number<std::int64_t>(rows.text(0, column)).value_or(0);
-  };
-  co_return Kept{.id = static_cast<std::int32_t>(number(0)),
-                 .stream = std::string(rows.text(0, 1)),
-                 .created = std::string(rows.text(0, 2)),
-                 .incarnation = number(3),
-                 .floor = {.sequence = static_cast<std::uint64_t>(number(4)), .time = number(5)},
-                 .paused = rows.flag(0, 6),
-                 .paused_why = std::string(rows.text(0, 7))};
-}
-
-Async<Result<IngestRule::Position>> IngestRule::load_position(const Kept& kept, Deadline deadline) {
-  const std::string id = std::to_string(kept.id);
-  const std::string incarnation = std::to_string(kept.incarnation);
-  StreamPlace floor = kept.floor;
-  MERIDIAN_CO_TRY(const Rows floors,
-                  co_await parts_.statements.run(floor_sql, {id, incarnation}, deadline));
-  if (!floors.empty()) {
-    const auto sequence = parse_number<std::uint64_t>(floors.text(0, 0)).value_or(0);
-    const auto time = parse_number<std::int64_t>(floors.text(0, 1)).value_or(0);
-    if (sequence > floor.sequence) floor.sequence = sequence;
-    floor.time = std::max(floor.time, time);
-  }
-  Position position{.progress = Progress(floor), .newest = floor};
-  const std::string from = std::to_string(floor.sequence);
-  MERIDIAN_CO_TRY(const Rows batches,
-                  co_await parts_.statements.run(ledger_sql, {id, incarnation, from}, deadline));
-  for (std::size_t row = 0; row < batches.count(); ++row) {
-    MERIDIAN_CO_TRY(const auto places, decode_places(unhex(batches.text(row, 0))));
-    for (const StreamPlace& place : places) {
-      position.progress.restore(place);
-      if (place.sequence > position.newest.sequence) position.newest = place;
-    }
-  }
-  co_return position;
-}
-
-Async<Result<StreamInfo>> IngestRule::find_stream(JetStream& jetstream, Deadline deadline) {
-  const RuleSettings& settings = rule_.settings();
-  std::string name = settings.stream;
-  if (name.empty()) {
-    MERIDIAN_CO_TRY(const auto names, co_await jetstream.streams_of(settings.subject, deadline));
-    if (names.size() > 1) {
-      co_return fail(Errc::invalid,
-                     "several streams take " + settings.subject + ": name one under stream");
-    }
-    name = names.empty() ? "ingest_" + settings.name : names.front();
-  }
-  auto found = co_await jetstream.stream_info(name, deadline);
-  if (!found && found.error().code() == Errc::not_found) {
-    found = co_await jetstream.create_stream(
-        {.name = name, .subjects = {settings.subject}, .max_age = settings.retention}, deadline);
-    if (found) {
-      log_info("ingest", "made a stream", {{"rule", settings.name}, {"stream", name}});
-    }
-  }
-  if (!found) co_return found;
-  if (found->config.retention != "limits") {
-    co_return fail(Errc::invalid,
-                   "stream " + name + " has " + found->config.retention +
-                       " retention, which forgets what is acknowledged; ingest needs limits");
-  }
-  const bool taken = std::ranges::any_of(found->config.subjects, [&](const std::string& pattern) {
-    return nats::is_subset(settings.subject, pattern);
-  });
-  if (!taken) {
-    co_return fail(Errc::invalid, "stream " + name + " does not take " + settings.subject);
-  }
-  co_return found;
-}
-
-Async<Result<ConsumerConfig>> IngestRule::check_position(JetStream& jetstream,
-                                                         const StreamInfo& stream,
-                                                         Kept& kept,
-                                                         const Position& position,
-                                                         Deadline deadline) {
-  const RuleSettings& settings = rule_.settings();
-  const StreamPlace floor = position.progress.floor();
-  const std::string name = stream.config.name;
-  const std::string take_it = "; `meridian ingest resume " + settings.name +
-                              " --accept-stream` takes what it has now for new, from its beginning";
-  const std::string id = std::to_string(kept.id);
-  const std::string epoch = std::to_string(lease_.epoch());
-  if (kept.created.empty()) {
-    MERIDIAN_CO_TRY(const Rows adopted,
-                    co_await parts_.statements.run(
-                        adopt_sql, {id, lease_.name(), epoch, name, stream.created}, deadline));
-    kept.stream = name;
-    kept.created = stream.created;
-  } else if (kept.stream != name || kept.created != stream.created) {
-    co_return fail(
-        Errc::conflict,
-        kept.stream != name
-            ? "the rule has read stream " + kept.stream + " before, and not " + name + take_it
-            : "stream " + name + " was deleted and made again" + take_it);
-  }
-  if (position.newest.sequence > stream.last_sequence) {
-    co_return fail(Errc::conflict,
-                   "stream " + name + " ends at " + std::to_string(stream.last_sequence) +
-                       ", and " + std::to_string(position.newest.sequence) +
-                       " was done already: it has lost its end" + take_it);
-  }
-  ConsumerConfig consumer{.durable = "meridian_" + settings.name,
-                          .description = "Meridian's ingest rule " + settings.name,
-                          .filter_subject = settings.subject,
-                          .start_sequence = floor.sequence + 1,
-                          .ack_wait = settings.ack_wait};
-  if (position.newest.sequence > 0) {
-    const auto last = co_await jetstream.message(name, position.newest.sequence, deadline);
-    if (!last && last.error().code() != Errc::not_found) co_return std::unexpected(last.error());
-    const std::int64_t time = last ? to_nanoseconds(last->time) : 0;
-    if (last && time != 0 && position.newest.time != 0 && time != position.newest.time) {
-      alarm("sequence re-use",
-            "message " + std::to_string(position.newest.sequence) + " of " + name +
-                " is not the one that was done; what came after " + to_timestamp(floor.time) +
-                " is taken as new");
-      consumer.start_sequence = 0;
-      consumer.start_time =
-          WallTime(std::chrono::floor<std::chrono::microseconds>(Duration(floor.time)));
-    }
-  }
-  const std::uint64_t open = position.progress.first_open();
-  if (open > 1 && stream.first_sequence > open) {
-    const std::string gap =
-        std::to_string(open) + " to " + std::to_string(stream.first_sequence - 1);
-    if (gap != gap_) alarm("retention gap", "the stream no longer has " + gap);
-    gap_ = gap;
-  }
-  co_return consumer;
-}
-
-Async<Result<void>> IngestRule::make_consumer(JetStream& jetstream,
-                                              ConsumerConfig config,
-                                              const Position& position,
-                                              Deadline deadline) {
-  const auto present = co_await jetstream.consumer_info(stream_, config.durable, deadline);
-  if (!present && present.error().code() != Errc::not_found) {
-    co_return std::unexpected(present.error());
-  }
-  if (present) {
-    if (parts_.ack_before_commit) co_return Result<void>();
-    if (present->ack_floor > position.newest.sequence) {
-      alarm("the database lost commits",
-            "up to " + std::to_string(present->ack_floor) + " was acknowledged, and " +
-                std::to_string(position.newest.sequence) + " is done; the rest is taken again");
-    }
-    auto deleted = co_await jetstream.delete_consumer(stream_, config.durable, deadline);
-    if (!deleted && deleted.error().code() != Errc::not_found) co_return deleted;
-  }
-  auto made = co_await jetstream.create_consumer(stream_, std::move(config), deadline);
-  if (!made) co_return std::unexpected(made.error());
-  co_return Result<void>();
-}
-
 Async<IngestRule::Ending> IngestRule::own() {
   const Deadline deadline = loop_.after(setup_timeout);
   const auto unreachable = [](const Error& error) {
@@ -497,7 +294,14 @@ Async<IngestRule::Ending> IngestRule::own() {
   if (!jetstream) co_return unreachable(jetstream.error());
 
   const auto with_it = [&](JetStream& js) -> Async<Ending> {
-    auto stream = co_await find_stream(js, deadline);
+    // One that was read before and is gone is not made again behind everybody's back.
+    auto stream = co_await find_stream(js, kept->created.empty(), deadline);
+    if (!stream && stream.error().code() == Errc::not_found) {
+      if (state_ != State::blocked) alarm("the stream is not what it was", "it is gone");
+      co_return Ending{.state = State::blocked,
+                       .why = "stream " + kept->stream + " is gone; `meridian ingest resume " +
+                              rule_.name() + " --accept-stream` makes a new one"};
+    }
     if (!stream) {
       co_return Ending{
           .state = stream.error().code() == Errc::invalid ? State::blocked : State::unreachable,
@@ -714,7 +518,9 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
       }
       const auto jitter = Duration(static_cast<std::int64_t>(
           loop_.random().next() % static_cast<std::uint64_t>(again_pause.count())));
-      if (co_await loop_.sleep(again_pause * std::min(attempt, patience_max) + jitter) != Wake::ready) break;
+      if (co_await loop_.sleep(again_pause * std::min(attempt, patience_max) + jitter) !=
+          Wake::ready)
+        break;
     }
     if (result.next != BatchResult::Next::done) {
       worker.batch = nullptr;

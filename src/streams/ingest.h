@@ -167,7 +167,9 @@ class IngestRule {
   Async<Ending> own();
   Async<Result<Kept>> load(Deadline deadline);
   Async<Result<Position>> load_position(const Kept& kept, Deadline deadline);
-  Async<Result<StreamInfo>> find_stream(JetStream& jetstream, Deadline deadline);
+  // Makes it where there is none and `may_make`. Errors: not_found; invalid, for what the settings
+  // have to say otherwise.
+  Async<Result<StreamInfo>> find_stream(JetStream& jetstream, bool may_make, Deadline deadline);
   // Errors: conflict, for what an operator has to decide.
   Async<Result<ConsumerConfig>> check_position(JetStream& jetstream,
                                                const StreamInfo& stream,

@@ -34,13 +34,6 @@ constexpr std::string_view dead_after_sql =
     "incarnation ="
     " $2::bigint AND state <> 'retried' AND sequence > $3::bigint";
 
-std::string unhex(std::string_view digits) {
-  std::string bytes;
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-    bytes += static_cast<char>(parse_number<std::uint8_t>(digits.substr(i, 2), 16).value_or(0));
-  return bytes;
-}
-
 // "{1,2}" of PostgreSQL.
 std::set<std::size_t> to_numbers(std::string_view array) {
   std::set<std::size_t> numbers;
@@ -173,7 +166,7 @@ Async<Result<void>> IngestRule::start_replay(ReplayOptions options, Deadline dea
   MERIDIAN_CO_TRY(
       const auto jetstream,
       co_await JetStream::connect(loop_, parts_.nats, "meridian replay " + rule_.name(), deadline));
-  auto stream = co_await find_stream(*jetstream, deadline);
+  auto stream = co_await find_stream(*jetstream, false, deadline);
   co_await jetstream->close();
   if (!stream) co_return std::unexpected(stream.error());
   if (options.from_sequence != 0 && stream->first_sequence > options.from_sequence) {
@@ -216,7 +209,7 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
   const auto work = [&]() -> Async<Result<void>> {
     auto held = co_await lease.becomes(true, deadline);
     if (!held) co_return fail(Errc::conflict, "another node replays this rule");
-    MERIDIAN_CO_TRY(const StreamInfo stream, co_await find_stream(*jetstream, deadline));
+    MERIDIAN_CO_TRY(const StreamInfo stream, co_await find_stream(*jetstream, false, deadline));
     const std::string name = stream.config.name;
     ConsumerConfig config{.description = "a replay of Meridian's rule " + rule_.name(),
                           .filter_subject = rule_.settings().subject,
@@ -378,7 +371,7 @@ Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
                   co_await JetStream::connect(
                       loop_, parts_.nats, "meridian rollback " + rule_.name(), deadline));
   const auto fetch = [&]() -> Async<Result<std::vector<IngestMessage>>> {
-    MERIDIAN_CO_TRY(const StreamInfo stream, co_await find_stream(*jetstream, deadline));
+    MERIDIAN_CO_TRY(const StreamInfo stream, co_await find_stream(*jetstream, false, deadline));
     const ConsumerConfig config{.description = "a rollback of Meridian's rule " + rule_.name(),
                                 .filter_subject = rule_.settings().subject,
                                 .start_sequence = wanted.begin()->first,

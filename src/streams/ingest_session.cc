@@ -222,6 +222,8 @@ IngestSession::Trouble IngestSession::classify(const StatementFailure& failure) 
   if (state == "MCONF") return Trouble::id_conflict;
   if (state == "MLEAS") return Trouble::restart;
   if (state == "40001" || state == "40P01" || state == "55P03") return Trouble::again;
+  // One row that takes for ever cannot be told from a database that is slow: nothing is dropped.
+  if (state == "57014") return Trouble::pause;
   if (kind == "08" || kind == "53" || kind == "57" || kind == "58" || kind == "XX" ||
       kind == "25" || kind == "40") {
     return Trouble::restart;

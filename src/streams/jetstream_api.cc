@@ -166,6 +166,24 @@ int status_of(std::string_view headers) noexcept {
   return parse_number<int>(headers.substr(version.size(), 3)).value_or(0);
 }
 
+std::int64_t to_nanoseconds(std::string_view text) {
+  const std::size_t dot = text.find('.');
+  if (text.empty()) return 0;
+  WallTime seconds;
+  const std::string whole = std::string(text.substr(0, std::min(dot, text.size() - 1))) + "Z";
+  if (!parse_rfc3339(whole, seconds)) return 0;
+  std::int64_t fraction = 0;
+  std::int64_t unit = 100'000'000;
+  if (dot != std::string_view::npos) {
+    for (const char c : text.substr(dot + 1)) {
+      if (c < '0' || c > '9') break;
+      fraction += (c - '0') * unit;
+      unit /= 10;
+    }
+  }
+  return std::chrono::duration_cast<Duration>(seconds.time_since_epoch()).count() + fraction;
+}
+
 std::string to_json(const StreamConfig& config) {
   json::Writer writer;
   writer.begin_object().member("name", config.name).name("subjects").begin_array();

@@ -96,6 +96,9 @@ std::optional<std::string_view> find_header(std::string_view block, std::string_
 // The number behind NATS/1.0, as in "NATS/1.0 503"; 0 when there is none.
 int status_of(std::string_view headers) noexcept;
 
+// Nanoseconds since 1970 of a time as JetStream writes it; 0 when it is none.
+std::int64_t to_nanoseconds(std::string_view time);
+
 std::string to_json(const StreamConfig& config);
 std::string to_json(std::string_view stream, const ConsumerConfig& config);
 

@@ -1,5 +1,7 @@
 #include "streams/ledger.h"
 
+#include "base/number.h"
+
 #include <cstdint>
 
 namespace meridian {
@@ -65,6 +67,13 @@ Result<std::vector<StreamPlace>> decode_places(std::string_view bytes) {
     places.push_back(last);
   }
   return places;
+}
+
+std::string unhex(std::string_view digits) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+    bytes += static_cast<char>(parse_number<std::uint8_t>(digits.substr(i, 2), 16).value_or(0));
+  return bytes;
 }
 
 }  // namespace meridian

@@ -17,4 +17,7 @@ std::string encode_places(std::span<const StreamPlace> places);
 // Errors: invalid.
 Result<std::vector<StreamPlace>> decode_places(std::string_view bytes);
 
+// The bytes that encode(..., 'hex') of the database stands for.
+std::string unhex(std::string_view digits);
+
 }  // namespace meridian

@@ -2,13 +2,13 @@
 
 #include "streams/progress.h"
 
+#include "runtime/sim/sim_loop.h"
 #include "streams/ledger.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <map>
-#include <random>
 #include <set>
 
 namespace meridian {
@@ -71,8 +71,8 @@ TEST(Progress, KnowsASequenceThatIsUsedAgain) {
 // Restarts at random moments; what is done is known from a model.
 TEST(Progress, LosesAndDoublesNothingOverRestarts) {
   for (unsigned seed = 1; seed <= 300; ++seed) {
-    std::mt19937 random(seed);
-    const auto chance = [&](unsigned one_in) { return random() % one_in == 0; };
+    SimRandom random(seed);
+    const auto chance = [&](unsigned one_in) { return random.next() % one_in == 0; };
     std::map<std::uint64_t, int> done;
     StreamPlace floor;
     constexpr std::uint64_t last = 200;
@@ -92,7 +92,7 @@ TEST(Progress, LosesAndDoublesNothingOverRestarts) {
           ++next;
         } else if (!under_way.empty()) {
           auto one = under_way.begin();
-          std::advance(one, random() % under_way.size());
+          std::advance(one, random.next() % under_way.size());
           ++done[*one];
           progress.finish(*one);
           under_way.erase(one);

@@ -4,12 +4,14 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import threading
 import time
 import unittest
 
 import clients
 import node
+import serve_test
 
 
 FAULTS = """
@@ -190,6 +192,8 @@ class IngestFaultTest(unittest.TestCase):
         self.publish(0, 300)
         self.check_exact(300)
         self.node.jetstream("STREAM.DELETE.EVENTS")
+        self.node.run("ingest", "resume", "events")
+        node.wait_until(lambda: "is gone" in self.state()["why"], "it says so")
         created = self.node.jetstream(
             "STREAM.CREATE.EVENTS",
             json.dumps({"name": "EVENTS", "subjects": ["events.>"], "storage": "file",
@@ -257,6 +261,86 @@ class IngestFaultTest(unittest.TestCase):
         self.check_exact_without_order(1_000)
         self.assertIn("sequence re-use", self.node.log_text())
 
+
+
+TWO = """
+timeline: {{url: "postgres://owner@127.0.0.1:{postgres}/shop", password_file: owner.password, manage_roles: {manages}}}
+redis: {{url: "redis://127.0.0.1:{redis}"}}
+nats: {{url: "nats://127.0.0.1:{nats}", password_file: nats.token}}
+"""
+
+
+class TwoNodesTest(unittest.TestCase):
+    """Two nodes before one database and one NATS."""
+
+    def setUp(self):
+        self.servers = serve_test.Servers(self)
+        self.servers.sql("ALTER SYSTEM SET wal_level = 'logical'")
+        self.servers.sql("ALTER SYSTEM SET max_replication_slots = 20")
+        self.servers.restart()
+        self.servers.sql(
+            "CREATE TABLE events (seq bigserial, n int NOT NULL, k int NOT NULL, place bigint)"
+        )
+        store = self.servers.root / "jetstream"
+        self.port = serve_test.free_port()
+        self.nats_server = subprocess.Popen(
+            ["nats-server", "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", store,
+             "--auth", "not-guessed"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(self.nats_server.wait)
+        self.addCleanup(self.nats_server.terminate)
+        self.nodes = []
+        for _ in range(2):
+            running = node.Node(
+                TWO.format(postgres=self.servers.port, redis=self.servers.redis_port,
+                           nats=self.port, manages="true") + FAULTS
+            )
+            self.addCleanup(running.close)
+            for name, text in (("owner.password", "not-guessed"), ("nats.token", "not-guessed")):
+                (running.root / name).write_text(text)
+                (running.root / name).chmod(0o600)
+            running.start(command="serve")
+            if not self.nodes:
+                self.servers.sql("GRANT INSERT ON events TO writer;"
+                                 "GRANT USAGE ON SEQUENCE events_seq_seq TO writer")
+            self.nodes.append(running)
+
+    def nats(self):
+        return clients.Nats(("127.0.0.1", self.port), "not-guessed")
+
+    def states(self):
+        found = []
+        for running in self.nodes:
+            told = running.run("--json", "ingest", "status", code=None).stdout
+            found.append(json.loads(told)["rules"][0]["state"] if told.startswith("{") else "none")
+        return sorted(found)
+
+    def test_one_works_and_the_other_takes_over(self):
+        node.wait_until(lambda: self.states() == ["running", "waiting"], "one works")
+        count = 15_000
+        producer = Producer(self, count, pause=0.05)
+        producer.start()
+        kills = 0
+        while producer.is_alive() and kills < 4:
+            time.sleep(0.5)
+            owner = next((each for each in self.nodes if '"running"' in each.run(
+                "--json", "ingest", "status", code=None).stdout), None)
+            if not owner:
+                continue
+            owner.kill()
+            owner.start(command="serve")
+            kills += 1
+        producer.join(60)
+        self.assertIsNone(producer.failure)
+        self.assertGreaterEqual(kills, 1)
+        rows = lambda: [int(each) for each in self.servers.sql(
+            "SELECT count(*), count(DISTINCT n) FROM events").split("|")]
+        node.wait_until(lambda: rows()[0] >= count, "all rows", patience=60)
+        self.assertEqual(rows(), [count, count])
+        self.assertEqual(self.servers.sql(
+            "SELECT count(*) FROM (SELECT place < lag(place) OVER (PARTITION BY k ORDER BY seq)"
+            " AS back FROM events) AS x WHERE back"), "0")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A folder of its own, ports that the system chose, and nothing left behind.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -154,7 +155,8 @@ class Node:
         """Kills an engine's process and waits for the next one to serve."""
         before = {pid for pid, each in self.engine_processes().items() if each == name}
         for pid in before:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_until(
             lambda: {p for p, n in self.engine_processes().items() if n == name} - before,
             f"{name} is started again",
