@@ -334,7 +334,17 @@ class Run:
         numbers = {"messages": sum(1 for state in sent if state), "lost": lost, "doubled": doubled,
                    "out_of_order": reader["out_of_order"], "counted": counted, "dead_letters": reasons, "versions": turns,
                    "outbox_messages": reader["messages"], "rows_by_sql": of_sql}
-        return numbers, samples + reader["samples"] + strangers[:50]
+        return numbers, samples + reader["samples"] + strangers[:50] + self.alarms()
+
+    def alarms(self):
+        """What the node says it has found, and nobody did: neither the disk nor an operator."""
+        found = {}
+        with open(self.home / "node.log", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                for alarm in ("the database lost commits", "sequence re-use", "retention gap", "a row had no number", "the gap"):
+                    if alarm in line:
+                        found.setdefault(alarm, line.strip()[:300])
+        return [f"a false alarm: {line}" for line in found.values()]
 
     def copy(self, query):
         """All rows of a query: `psql` writes them into a file."""
