@@ -120,14 +120,24 @@ Result<std::string> subject_expression(const std::string& subject,
   return sql;
 }
 
+// A name for a row that is no column's: where both are known, it is the column that is meant.
+std::string row_name(const Table& table, std::string name) {
+  while (std::ranges::find(table.columns, name) != table.columns.end())
+    name += '_';
+  return name;
+}
+
 // The row as JSON.
-std::string row_expression(const std::vector<std::string>& columns, std::string_view row) {
+std::string row_expression(const Table& table,
+                           const std::vector<std::string>& columns,
+                           std::string_view row) {
   if (columns.empty()) return fmt::format("row_to_json({})::text", row);
   std::string list;
   for (const std::string& column : columns) {
     list += (list.empty() ? "" : ", ") + fmt::format("({}).{}", row, quote_identifier(column));
   }
-  return fmt::format("(SELECT row_to_json(c)::text FROM (SELECT {}) AS c)", list);
+  return fmt::format(
+      "(SELECT row_to_json({0})::text FROM (SELECT {1}) AS {0})", row_name(table, "c"), list);
 }
 
 struct Event {
@@ -151,7 +161,8 @@ Result<std::string> function_body(const config::PublishConfig& rule,
   };
   const auto body = [&](const std::string& subject, std::string value, std::string_view from) {
     return fmt::format(
-        "\nDECLARE\n  identity text := meridian.outbox_identity();\nBEGIN\n"
+        "\n#variable_conflict use_variable\nDECLARE\n  identity text := "
+        "meridian.outbox_identity();\nBEGIN\n"
         "  INSERT INTO meridian.outbox (subject, identity, payload)\n"
         "  SELECT {}, identity,\n    {}\n  {};\n  RETURN NULL;\nEND\n",
         subject,
@@ -165,20 +176,23 @@ Result<std::string> function_body(const config::PublishConfig& rule,
   // The rows of a statement come out of these tables in the order in which it changed them.
   if (event == "update") {
     MERIDIAN_TRY(const std::string subject, subject_expression(rule.subject, table, "b.n"));
-    return body(subject,
-                payload(" || ',\"before\":' || " + row_expression(rule.columns, "a.o") +
-                        " || ',\"after\":' || " + row_expression(rule.columns, "b.n")),
-                "FROM (SELECT row_number() OVER () AS i, o FROM meridian_old o) AS a"
-                " JOIN (SELECT row_number() OVER () AS i, n FROM meridian_new n) AS b"
-                " USING (i) ORDER BY i");
+    return body(
+        subject,
+        payload(" || ',\"before\":' || " + row_expression(table, rule.columns, "a.o") +
+                " || ',\"after\":' || " + row_expression(table, rule.columns, "b.n")),
+        fmt::format("FROM (SELECT row_number() OVER () AS i, {0} AS o FROM meridian_old {0}) AS a"
+                    " JOIN (SELECT row_number() OVER () AS i, {1} AS n FROM meridian_new {1}) AS b"
+                    " USING (i) ORDER BY i",
+                    row_name(table, "o"),
+                    row_name(table, "n")));
   }
   const bool inserted = event == "insert";
-  const std::string_view row = inserted ? "n" : "o";
+  const std::string row = row_name(table, inserted ? "n" : "o");
   MERIDIAN_TRY(const std::string subject, subject_expression(rule.subject, table, row));
   return body(subject,
               payload(fmt::format(" || ',\"{}\":' || ", inserted ? "after" : "before") +
-                      row_expression(rule.columns, row)),
-              inserted ? "FROM meridian_new n" : "FROM meridian_old o");
+                      row_expression(table, rule.columns, row)),
+              (inserted ? "FROM meridian_new " : "FROM meridian_old ") + row);
 }
 
 // Statements that each change one thing, in a transaction of its own, tried again while somebody

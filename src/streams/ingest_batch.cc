@@ -6,7 +6,7 @@
 
 #include <chrono>
 #include <cstring>
-#include <unordered_map>
+#include <set>
 #include <utility>
 
 namespace meridian {
@@ -197,7 +197,7 @@ std::optional<IngestBatch::Ids> IngestBatch::hash_ids(std::string_view space) {
   if (!any) return std::nullopt;
   Ids ids;
   trail::Sha256 sha;
-  std::unordered_map<std::string_view, std::int64_t> seen;
+  std::set<std::pair<std::string_view, std::int64_t>> seen;
   std::string text;
   for (IngestMessage& message : messages_) {
     if (message.id.empty()) {
@@ -208,13 +208,10 @@ std::optional<IngestBatch::Ids> IngestBatch::hash_ids(std::string_view space) {
     const auto payload_digest = sha.digest(bytes_of(message.delivery.payload()));
     std::int64_t payload = 0;
     std::memcpy(&payload, payload_digest.data(), sizeof payload);
-    const auto [place, first] = seen.emplace(message.id, payload);
-    if (!first) {
-      if (place->second != payload) {
-        message.bury("id conflict", "its message id was used before for another message");
-      } else if (message.fate == Fate::row) {
-        message.fate = Fate::duplicate;
-      }
+    // One with another payload goes to the database too, which knows whose the id is: perhaps its
+    // own, from an earlier batch.
+    if (!seen.emplace(message.id, payload).second) {
+      message.fate = Fate::duplicate;
       ids.ids.add_null();
       ids.payloads.add_null();
       continue;

@@ -183,7 +183,15 @@ Async<Result<void>> IngestRule::make_consumer(JetStream& jetstream,
   }
   if (present) {
     if (parts_.ack_before_commit) co_return Result<void>();
-    if (present->ack_floor > position.newest.sequence) {
+    // Other subjects' messages raise the floor of acknowledgements too.
+    bool more = present->ack_floor > position.newest.sequence;
+    if (more) {
+      const auto next = co_await jetstream.next_message(
+          stream_, position.newest.sequence + 1, config.filter_subject, deadline);
+      if (!next && next.error().code() != Errc::not_found) co_return std::unexpected(next.error());
+      more = next && next->sequence <= present->ack_floor;
+    }
+    if (more) {
       alarm("the database lost commits",
             "up to " + std::to_string(present->ack_floor) + " was acknowledged, and " +
                 std::to_string(position.newest.sequence) + " is done; the rest is taken again");

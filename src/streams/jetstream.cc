@@ -418,6 +418,18 @@ Async<Result<StoredMessage>> JetStream::message(std::string stream,
   co_return parse_stored_message(json, received_size_max);
 }
 
+Async<Result<StoredMessage>> JetStream::next_message(std::string stream,
+                                                     std::uint64_t sequence,
+                                                     std::string subject,
+                                                     Deadline deadline) {
+  json::Writer writer;
+  writer.begin_object().name("seq").integer(static_cast<std::int64_t>(sequence));
+  writer.member("next_by_subj", subject).end_object();
+  MERIDIAN_CO_TRY(const std::string json,
+                  co_await ask("STREAM.MSG.GET." + stream, writer.take(), deadline));
+  co_return parse_stored_message(json, received_size_max);
+}
+
 Async<Result<StoredMessage>> JetStream::last_message(std::string stream,
                                                      std::string subject,
                                                      Deadline deadline) {

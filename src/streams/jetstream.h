@@ -91,6 +91,11 @@ class JetStream {
   Async<Result<StoredMessage>> message(std::string stream,
                                        std::uint64_t sequence,
                                        Deadline deadline);
+  // The first one of a subject, wildcards allowed, from a sequence on.
+  Async<Result<StoredMessage>> next_message(std::string stream,
+                                            std::uint64_t sequence,
+                                            std::string subject,
+                                            Deadline deadline);
   Async<Result<StoredMessage>> last_message(std::string stream,
                                             std::string subject,
                                             Deadline deadline);

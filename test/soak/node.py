@@ -16,8 +16,10 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # script/soak --preset sets it.
 PRESET = os.environ.get("MERIDIAN_SOAK_PRESET", "release")
-MERIDIAN = ROOT / "build" / PRESET / "src/meridian"
-TESTS = ROOT / "build" / PRESET / "test"
+# The integration tests set this.
+BUILD = pathlib.Path(os.environ.get("MERIDIAN_BUILD") or ROOT / "build" / PRESET)
+MERIDIAN = BUILD / "src/meridian"
+TESTS = BUILD / "test"
 SHOP = ROOT / "examples/shop"
 PSQL_TIMEOUT = 120
 

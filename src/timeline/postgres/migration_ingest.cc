@@ -121,8 +121,12 @@ BEGIN
     wanted := (SELECT count(u) FROM unnest(ids) AS u);
     WITH kept AS (
       INSERT INTO meridian.ingest_ids (generation, id, payload)
-      SELECT present, u.id, u.hash FROM unnest(ids, hashes) AS u(id, hash)
-      WHERE u.id IS NOT NULL AND NOT EXISTS (
+      SELECT present, u.id, u.hash FROM (
+        -- The first message with an id has it.
+        SELECT DISTINCT ON (a.id) a.id, a.hash
+        FROM unnest(ids, hashes) WITH ORDINALITY AS a(id, hash, n)
+        WHERE a.id IS NOT NULL ORDER BY a.id, a.n) AS u
+      WHERE NOT EXISTS (
         SELECT FROM meridian.ingest_ids o WHERE o.generation = present - 1 AND o.id = u.id)
       ORDER BY u.id
       ON CONFLICT DO NOTHING RETURNING id)
@@ -131,15 +135,16 @@ BEGIN
       fresh := head[12] - wanted + cardinality(taken);
       RETURN QUERY
         SELECT u.n, CASE
-          WHEN u.id IS NULL OR u.id = ANY (taken) THEN 'f'::"char"
+          WHEN u.id IS NULL THEN 'f'::"char"
           WHEN EXISTS (SELECT FROM meridian.ingest_ids o
             WHERE o.generation IN (present, present - 1)
-            AND o.id = u.id AND o.payload = u.hash) THEN 'd'::"char"
+            AND o.id = u.id AND o.payload = u.hash)
+          THEN CASE WHEN u.id = ANY (taken) THEN 'f'::"char" ELSE 'd'::"char" END
           ELSE 'c'::"char" END
         FROM unnest(ids, hashes) WITH ORDINALITY AS u(id, hash, n);
       IF strict AND EXISTS (
           SELECT FROM unnest(ids, hashes) AS u(id, hash)
-          WHERE u.id IS NOT NULL AND NOT u.id = ANY (taken) AND NOT EXISTS (
+          WHERE u.id IS NOT NULL AND NOT EXISTS (
             SELECT FROM meridian.ingest_ids o WHERE o.generation IN (present, present - 1)
             AND o.id = u.id AND o.payload = u.hash)) THEN
         RAISE EXCEPTION 'a message id was used before for another message' USING ERRCODE = 'MCONF';

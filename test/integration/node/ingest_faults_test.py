@@ -237,6 +237,39 @@ class IngestFaultTest(unittest.TestCase):
         self.assertIn("retention gap", self.node.log_text())
         self.assertEqual(self.state()["gap"], "301 to 400")
 
+    def test_ids_within_a_batch_are_judged_by_whose_they_are(self):
+        config = self.node.jetstream("STREAM.INFO.EVENTS")["config"]
+        config["duplicate_window"] = 100_000_000
+        updated = self.node.jetstream("STREAM.UPDATE.EVENTS", json.dumps(config).encode())
+        self.assertNotIn("error", updated)
+
+        def publish(*bodies):
+            """In one batch: the rule rests meanwhile. The stream's own window is over."""
+            self.node.run("ingest", "pause", "events")
+            node.wait_until(lambda: self.state()["state"] == "paused", "it is paused")
+            time.sleep(0.3)
+            with self.node.nats() as client:
+                client.subscribe(client.inbox)
+                for body, name in bodies:
+                    client.publish("events.0", body, {"Nats-Msg-Id": name, "Meridian-Identity": STAMP},
+                                   reply=client.inbox)
+                    self.assertNotIn(b"duplicate", client.next()[2])
+                    time.sleep(0.3)
+            self.node.run("ingest", "resume", "events")
+            node.wait_until(lambda: self.state().get("pending") == 0
+                            and self.state()["state"] == "running", "all is taken")
+            time.sleep(0.5)
+
+        first, other = '{"n": 1, "k": 1}', '{"n": 2, "k": 1}'
+        publish((first, "a"))
+        publish((other, "a"), (first, "a"), ("{", "b"), ("{", "b"))
+        self.assertEqual(self.node.owner("SELECT string_agg(n::text, ' ') FROM events"), "1")
+        self.assertEqual(
+            self.node.owner("SELECT string_agg(reason || ' ' || convert_from(payload, 'UTF8'), ', '"
+                            " ORDER BY reason) FROM meridian.dead_letters"),
+            f"id conflict {other}, unreadable {{",
+        )
+
     def test_a_consumer_that_is_deleted_is_made_again(self):
         self.publish(0, 300)
         self.check_exact(300)

@@ -271,5 +271,47 @@ class RulesTest(unittest.TestCase):
         self.assertEqual(status(running)["broken_rules"], [])
 
 
+class NamesTest(unittest.TestCase):
+    def test_columns_may_have_any_name(self):
+        """Also those that the triggers' functions use themselves."""
+        config = CONFIG.replace("publish:\n  order_changes:", """publish:
+  names:
+    table: names
+    subject: "orders.changed.{n}.{identity}"
+  names_chosen:
+    table: names
+    subject: "shop.chosen.{n}"
+    columns: [c, n]
+  order_changes:""").replace('"orders.changed.>", "shop', '"shop.chosen.>", "orders.changed.>", "shop')
+        running = node.use_node(self, config)
+        running.owner(
+            "CREATE TABLE names (n int, o int, c int, i int, identity text);"
+            "GRANT ALL ON names TO checkout"
+        )
+        node.wait_until(
+            lambda: running.owner(
+                "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'names'::regclass") == "8",
+            "the triggers are installed",
+        )
+        token = running.token("checkout")
+        with clients.Nats(running, token) as all_of, clients.Nats(running, token) as chosen:
+            all_of.subscribe("orders.changed.>")
+            chosen.subscribe("shop.chosen.>")
+            with clients.Postgres(running, token, "checkout") as session:
+                session.query("INSERT INTO names VALUES (1, 2, 3, 4, 'x')")
+                session.query("UPDATE names SET n = 10, c = 30")
+                session.query("DELETE FROM names")
+            got = [(subject, json.loads(payload)) for subject, _, payload in all_of.messages(3)]
+            few = [json.loads(payload) for _, _, payload in chosen.messages(3)]
+        before = {"n": 1, "o": 2, "c": 3, "i": 4, "identity": "x"}
+        after = {"n": 10, "o": 2, "c": 30, "i": 4, "identity": "x"}
+        self.assertEqual([each[0] for each in got],
+                         [f"orders.changed.{n}.x" for n in (1, 10, 10)])
+        self.assertEqual(got[0][1]["after"], before)
+        self.assertEqual((got[1][1]["before"], got[1][1]["after"]), (before, after))
+        self.assertEqual(got[2][1]["before"], after)
+        self.assertEqual((few[1]["before"], few[1]["after"]), ({"c": 3, "n": 1}, {"c": 30, "n": 10}))
+
+
 if __name__ == "__main__":
     node.main()
