@@ -19,7 +19,8 @@ constexpr Duration replay_setup_timeout = std::chrono::seconds(30);
 constexpr Duration replay_threshold = std::chrono::minutes(5);
 constexpr Duration stop_pause = std::chrono::milliseconds(20);
 constexpr Duration again_pause = std::chrono::milliseconds(20);
-constexpr int attempts_max = 10;
+constexpr int attempts_max = 50;
+constexpr int patience_max = 10;  // Of the pauses before them.
 
 constexpr std::string_view letters_sql =
     "SELECT id, sequence, stored_at, subject, encode(headers, 'hex'), encode(payload, 'hex')"
@@ -52,6 +53,13 @@ bool is_table_name(std::string_view name) {
          std::ranges::count(name, '.') <= 1 && std::ranges::all_of(name, [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
          });
+}
+
+// Locks and deadlocks are tried again, and leave no text.
+std::string reason(const BatchResult& result) {
+  if (!result.why.empty()) return result.why;
+  return "other transactions were in the way each of " + std::to_string(attempts_max) +
+         " times; try again when they are over";
 }
 
 }  // namespace
@@ -87,13 +95,13 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
   for (int attempt = 1; attempt <= attempts_max; ++attempt) {
     result = co_await session->commit(batch, claim);
     if (result.next != BatchResult::Next::again) break;
-    if (co_await loop_.sleep(again_pause * attempt) != Wake::ready) break;
+    if (co_await loop_.sleep(again_pause * std::min(attempt, patience_max)) != Wake::ready) break;
   }
   {
     const Shield shield(co_await this_fibre());
     co_await session->close();
   }
-  if (result.next != BatchResult::Next::done) co_return fail(Errc::unavailable, result.why);
+  if (result.next != BatchResult::Next::done) co_return fail(Errc::unavailable, reason(result));
   MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
   counts.rows = result.rows_count;
   counts.dead = result.dead_count;
@@ -265,12 +273,13 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
         for (int attempt = 1; attempt <= attempts_max; ++attempt) {
           result = co_await session->commit(batch, claim);
           if (result.next != BatchResult::Next::again) break;
-          if (co_await loop_.sleep(again_pause * attempt) != Wake::ready) break;
+          if (co_await loop_.sleep(again_pause * std::min(attempt, patience_max)) != Wake::ready)
+            break;
         }
         if (result.next != BatchResult::Next::done) {
           co_return fail(
               Errc::unavailable,
-              result.why + "; it is committed up to " + std::to_string(replay_.last_sequence));
+              reason(result) + "; it is committed up to " + std::to_string(replay_.last_sequence));
         }
         MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
         for (IngestMessage& message : batch.messages())
@@ -418,7 +427,7 @@ Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
   for (int attempt = 1; attempt <= attempts_max; ++attempt) {
     result = co_await session->commit(batch, claim);
     if (result.next != BatchResult::Next::again) break;
-    if (co_await loop_.sleep(again_pause * attempt) != Wake::ready) break;
+    if (co_await loop_.sleep(again_pause * std::min(attempt, patience_max)) != Wake::ready) break;
   }
   {
     const Shield shield(co_await this_fibre());
