@@ -469,8 +469,7 @@ def ingested(node):
 
 def ingest_age(node):
     """The buckets of the time from a message's arrival in the stream to its commit, by their bounds."""
-    name = "meridian_ingest_age_seconds_bucket"
-    return {float(bound): count for bound, count in node.buckets(name, 'rule="bench_orders"')}
+    return node.buckets("meridian_ingest_age_seconds", 'rule="bench_orders"')
 
 
 def quantile(before, after, share):

@@ -213,18 +213,6 @@ class Node:
             f"host={self.sockets} port={port} user=meridian dbname={DATABASE} password={self.owner_password}"
         )
 
-    def buckets(self, name, labels):
-        """Of a histogram: pairs of a bucket's upper bound and its count."""
-        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        found = []
-        for line in text.splitlines():
-            if not line.startswith(name + "{") or labels not in line:
-                continue
-            bound = line.split(',le="')[1].split('"')[0]
-            found.append((float("inf") if bound == "+Inf" else float(bound), float(line.rsplit(" ", 1)[1])))
-        return found
-
     def metric(self, name):
         with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
             text = answer.read().decode()
@@ -237,13 +225,13 @@ class Node:
             raise KeyError(name)
         return sum(values)
 
-    def buckets(self, name):
-        """A histogram: how many observations lie below each bound, in seconds."""
+    def buckets(self, name, labels=""):
+        """A histogram, all of it or of some labels: how many observations lie below each bound, in seconds."""
         with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         found = {}
         for line in text.splitlines():
-            if line.startswith(name + "_bucket{"):
+            if line.startswith(name + "_bucket{") and labels in line:
                 bound = float(line.split('le="')[1].split('"')[0])
                 found[bound] = found.get(bound, 0) + float(line.rsplit(" ", 1)[1])
         return found
