@@ -7,6 +7,7 @@ here is stopped here, by its process id.
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -232,7 +233,7 @@ class Node:
         found = {}
         for line in text.splitlines():
             if line.startswith(name + "_bucket{") and labels in line:
-                bound = float(line.split('le="')[1].split('"')[0])
+                bound = float(re.search(r'[{,]le="([^"]+)"', line)[1])
                 found[bound] = found.get(bound, 0) + float(line.rsplit(" ", 1)[1])
         return found
 
