@@ -7,20 +7,25 @@
 
 namespace meridian {
 
+std::uint64_t visits_begin_at(std::uint32_t loop_number, WallTime now) noexcept {
+  using std::chrono::days, std::chrono::floor, std::chrono::seconds, std::chrono::sys_days;
+  constexpr sys_days first_second = std::chrono::year{2026} / 1 / 1;
+  constexpr unsigned count_bits = 16;
+  constexpr unsigned second_bits = 30;
+  constexpr unsigned loop_bits = 7;
+  constexpr auto mask = [](unsigned bits) { return (std::uint64_t{1} << bits) - 1; };
+  const auto second = static_cast<std::uint64_t>((floor<seconds>(now) - first_second).count());
+  return (loop_number & mask(loop_bits)) << (second_bits + count_bits) |
+         (second & mask(second_bits)) << count_bits;
+}
+
 DoorHost::DoorHost(Loop& loop,
                    trail::TrailWriter& trail,
                    Metrics& metrics,
                    std::uint32_t loop_number)
     : loop_(loop),
       trail_(trail),
-      // Ids are unique on the node without loops asking each other: 12 bits of loop, 20 of the
-      // start's time, 32 of count.
-      next_id_(std::uint64_t{loop_number} << 52 |
-               (static_cast<std::uint64_t>(std::chrono::floor<std::chrono::seconds>(loop.wall_now())
-                                               .time_since_epoch()
-                                               .count()) &
-                0xfffff)
-                   << 32),
+      next_id_(visits_begin_at(loop_number, loop.wall_now())),
       scope_(loop) {
   for (const DoorName door : all_doors) {
     const Labels labels{{"door", std::string(to_string(door))}};

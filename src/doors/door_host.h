@@ -16,6 +16,13 @@
 
 namespace meridian {
 
+// Where a loop's visit ids begin, so that loops need not ask each other and a later start of the
+// node uses others: 7 bits of loop, 30 of seconds since 2026, 16 of count. A count may run on into
+// the seconds: a loop that takes in fewer than 65,536 visits a second does not catch up with the
+// clock. 53 bits in all, since clients in JavaScript have no more for an integer: they ask for
+// theirs with CLIENT ID.
+std::uint64_t visits_begin_at(std::uint32_t loop_number, WallTime now) noexcept;
+
 class DoorHost {
  public:
   DoorHost(Loop& loop, trail::TrailWriter& trail, Metrics& metrics, std::uint32_t loop_number);

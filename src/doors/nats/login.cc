@@ -15,9 +15,6 @@ namespace {
 
 constexpr char tls_handshake = 0x16;  // The first byte of a ClientHello's record (RFC 8446, 5.1).
 
-// As the server names what it knows of a client; the rest is ours to know.
-constexpr std::uint64_t client_id_mask = (std::uint64_t{1} << 52) - 1;
-
 std::string_view text_for(Errc code) noexcept {
   switch (code) {
     case Errc::exhausted:
@@ -46,7 +43,7 @@ nats::ServerInfo NatsVisit::info_for_client(nats::ServerInfo info) const {
   info.server_name = shared_.parts.node;
   info.host = shared_.parts.advertised.host;
   info.port = shared_.parts.advertised.port;
-  info.client_id = visit_.id().value() & client_id_mask;
+  info.client_id = visit_.id().value();
   info.client_ip = peer.unix_socket ? std::string() : peer.address;
   info.nonce.clear();
   info.auth_required = true;
