@@ -33,6 +33,7 @@ class Row:
     of_difference: bool = False
     note: str = ""
     samples: dict = dataclasses.field(default_factory=dict)
+    floor: float | None = None  # What threads that only move the bytes reach, where measured.
 
     @property
     def ratio(self):
@@ -59,6 +60,8 @@ class Setting:
     bouncer: servers.PgBouncer
     bouncer_trusting: servers.PgBouncer
     redis: servers.RedisServer
+    bare_answer: servers.BareLoop
+    bare_relay: servers.BareLoop
     nats: servers.NatsServer
     nats_client: str  # NATS's own C client, built.
     ingest_client: str  # Loads a stream; also the bare libpq loop.
@@ -201,6 +204,7 @@ def postgres_rows(setting):
             sides = {
                 "meridian": setting.node,
                 "pgbouncer": setting.bouncer,
+                "bare": setting.bare_relay,
                 "direct": servers.Direct(setting.node),
             }
             options = [*arguments, "-c", str(count), "-j", str(min(count, 2))]
@@ -215,13 +219,14 @@ def postgres_rows(setting):
             rows.append(
                 Row(
                     name, median(samples["meridian"], "rate"), median(samples["pgbouncer"], "rate"),
-                    "tx/s", 1.0, note=f"direct {direct:,.0f}", samples=samples,
+                    "tx/s", 1.0, note=f"direct {direct:,.0f}", samples=samples, floor=median(samples["bare"], "rate"),
                 )
             )
             rows.append(
                 Row(
                     name + ", processor", median(samples["meridian"], "cpu_us"),
                     median(samples["pgbouncer"], "cpu_us"), "us/tx", 1.0, at_least=False,
+                    floor=median(samples["bare"], "cpu_us"),
                 )
             )
     return rows
@@ -317,6 +322,8 @@ def result_rows(setting):
 KEYS_COUNT = 1000
 KEY_BASE = 1_000_000_000_000
 VIEW_KEY = "order:1__rand_int__"
+# As long as the view's rows of these keys are.
+BARE_REPLY = "$156\\r\\n" + "x" * 156 + "\\r\\n"
 
 
 def redis_benchmark(setting, side, pipeline, count, words):
@@ -373,7 +380,7 @@ def redis_rows(setting):
     for pipeline in (1, 16):
         count = (200_000 if pipeline == 1 else 2_000_000) * (1 if setting.quick else 3)
         samples = in_turns(
-            sides, setting.repeats,
+            {**sides, "bare": setting.bare_answer}, setting.repeats,
             lambda side, p=pipeline, n=count: redis_benchmark(setting, side, p, n, ["GET", VIEW_KEY]),
         )
         name = f"cached view GET, pipeline {pipeline}"
@@ -390,11 +397,13 @@ def redis_rows(setting):
 
 
 def compared(name, samples, bar, cpu_bar, peer="redis"):
+    floor = {key: median(samples["bare"], key) if "bare" in samples else None for key in ("rate", "cpu_us")}
     return [
-        Row(name, median(samples["meridian"], "rate"), median(samples[peer], "rate"), "op/s", bar, samples=samples),
+        Row(name, median(samples["meridian"], "rate"), median(samples[peer], "rate"), "op/s", bar, samples=samples,
+            floor=floor["rate"]),
         Row(
             name + ", processor", median(samples["meridian"], "cpu_us"), median(samples[peer], "cpu_us"),
-            "us/op", cpu_bar, at_least=False,
+            "us/op", cpu_bar, at_least=False, floor=floor["cpu_us"],
         ),
     ]
 
