@@ -8,6 +8,8 @@
 #include "wire/nats/subject.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -154,9 +156,19 @@ struct IngestRule::Run {
     return count;
   }
 
+  // What is done and not acknowledged yet, by sequence: of each batch the last message, and each
+  // that is dead. An acknowledgement covers all messages before it, so it waits until those are
+  // done.
+  struct Unacknowledged {
+    std::string reply;
+    std::string dead_reason;  // Empty: it is not dead.
+  };
+  void acknowledge();
+
   JetStream& jetstream;
   const Kept& kept;
   Progress progress;
+  std::map<std::uint64_t, Unacknowledged> unacknowledged;
   std::optional<PullSubscription> pull;
   std::vector<std::unique_ptr<Worker>> workers;
   std::optional<json::FieldReader> key_reader;
@@ -169,6 +181,22 @@ struct IngestRule::Run {
   Event ended;
   Scope scope;
 };
+
+void IngestRule::Run::acknowledge() {
+  const auto begin = unacknowledged.begin();
+  auto end = begin;
+  while (end != unacknowledged.end() && progress.all_done_to(end->first))
+    ++end;
+  for (auto each = begin; each != end; ++each) {
+    const Unacknowledged& message = each->second;
+    if (!message.dead_reason.empty()) {
+      jetstream.send(message.reply, "+TERM " + message.dead_reason);
+    } else if (std::next(each) == end) {
+      jetstream.send(message.reply, "+ACK");
+    }
+  }
+  unacknowledged.erase(begin, end);
+}
 
 IngestRule::IngestRule(const IngestParts& parts, Rule rule)
     : parts_(parts),
@@ -321,8 +349,11 @@ Async<IngestRule::Ending> IngestRule::own() {
                        .why = consumer.error().detail()};
     }
     const RuleSettings& settings = rule_.settings();
-    consumer->ack_pending_max =
-        static_cast<std::int64_t>(8 * settings.workers * settings.batch_messages_max);
+    // One batch that takes long holds back the acknowledgements of those behind it; ahead_max
+    // bounds how far those may go.
+    consumer->ack_pending_max = static_cast<std::int64_t>(
+        std::max(8 * settings.workers * settings.batch_messages_max, ahead_max));
+    consumer->acks_cover_earlier = true;
     auto made = co_await make_consumer(js, *consumer, *position, deadline);
     if (!made) co_return unreachable(made.error());
     co_return co_await work(js, *kept, *std::move(position), !parts_.ack_before_commit);
@@ -444,6 +475,8 @@ Async<> IngestRule::dispatch(Run& run) {
         case Progress::Arrival::under_way:
           continue;
         case Progress::Arrival::done:
+          // Delivered again, since one before it takes long: its acknowledgement still waits.
+          if (!run.progress.all_done_to(message.place.sequence)) continue;
           run.jetstream.send(message.delivery.reply(), "+ACK");
           counters_->duplicates.add();
           continue;
@@ -542,15 +575,23 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     }
     const std::int64_t now =
         std::chrono::duration_cast<Duration>(loop_.wall_now().time_since_epoch()).count();
+    const IngestMessage* last = &batch.messages().front();
     for (const IngestMessage& message : batch.messages()) {
-      const bool dead = message.fate == Fate::dead;
-      if (!parts_.ack_before_commit) {
-        run.jetstream.send(message.delivery.reply(),
-                           dead ? "+TERM " + message.reason : std::string("+ACK"));
-      }
       counters_->age.observe(Duration(now - message.place.time));
       run.progress.finish(message.place.sequence);
+      if (message.place.sequence > last->place.sequence) last = &message;
+      if (message.fate != Fate::dead) continue;
+      run.unacknowledged.insert_or_assign(
+          message.place.sequence,
+          Run::Unacknowledged{.reply = std::string(message.delivery.reply()),
+                              .dead_reason = message.reason});
     }
+    if (last->fate != Fate::dead) {
+      run.unacknowledged.insert_or_assign(
+          last->place.sequence,
+          Run::Unacknowledged{.reply = std::string(last->delivery.reply()), .dead_reason = {}});
+    }
+    if (!parts_.ack_before_commit) run.acknowledge();
     worker.batch = nullptr;
     counters_->commit.observe(loop_.now() - from);
     counters_->batches.add();
