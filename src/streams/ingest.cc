@@ -4,12 +4,11 @@
 #include "base/hash.h"
 #include "base/number.h"
 #include "runtime/log.h"
+#include "streams/acknowledgements.h"
 #include "streams/ledger.h"
 #include "wire/nats/subject.h"
 
 #include <algorithm>
-#include <iterator>
-#include <map>
 #include <set>
 #include <utility>
 
@@ -156,19 +155,10 @@ struct IngestRule::Run {
     return count;
   }
 
-  // What is done and not acknowledged yet, by sequence: of each batch the last message, and each
-  // that is dead. An acknowledgement covers all messages before it, so it waits until those are
-  // done.
-  struct Unacknowledged {
-    std::string reply;
-    std::string dead_reason;  // Empty: it is not dead.
-  };
-  void acknowledge();
-
   JetStream& jetstream;
   const Kept& kept;
   Progress progress;
-  std::map<std::uint64_t, Unacknowledged> unacknowledged;
+  Acknowledgements acknowledgements;
   std::optional<PullSubscription> pull;
   std::vector<std::unique_ptr<Worker>> workers;
   std::optional<json::FieldReader> key_reader;
@@ -181,22 +171,6 @@ struct IngestRule::Run {
   Event ended;
   Scope scope;
 };
-
-void IngestRule::Run::acknowledge() {
-  const auto begin = unacknowledged.begin();
-  auto end = begin;
-  while (end != unacknowledged.end() && progress.all_done_to(end->first))
-    ++end;
-  for (auto each = begin; each != end; ++each) {
-    const Unacknowledged& message = each->second;
-    if (!message.dead_reason.empty()) {
-      jetstream.send(message.reply, "+TERM " + message.dead_reason);
-    } else if (std::next(each) == end) {
-      jetstream.send(message.reply, "+ACK");
-    }
-  }
-  unacknowledged.erase(begin, end);
-}
 
 IngestRule::IngestRule(const IngestParts& parts, Rule rule)
     : parts_(parts),
@@ -581,17 +555,15 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
       run.progress.finish(message.place.sequence);
       if (message.place.sequence > last->place.sequence) last = &message;
       if (message.fate != Fate::dead) continue;
-      run.unacknowledged.insert_or_assign(
-          message.place.sequence,
-          Run::Unacknowledged{.reply = std::string(message.delivery.reply()),
-                              .dead_reason = message.reason});
+      run.acknowledgements.owe_dead(
+          message.place.sequence, message.delivery.reply(), message.reason);
     }
     if (last->fate != Fate::dead) {
-      run.unacknowledged.insert_or_assign(
-          last->place.sequence,
-          Run::Unacknowledged{.reply = std::string(last->delivery.reply()), .dead_reason = {}});
+      run.acknowledgements.owe(last->place.sequence, last->delivery.reply());
     }
-    if (!parts_.ack_before_commit) run.acknowledge();
+    for (const auto& [reply, word] : run.acknowledgements.take(run.progress)) {
+      if (!parts_.ack_before_commit) run.jetstream.send(reply, word);
+    }
     worker.batch = nullptr;
     counters_->commit.observe(loop_.now() - from);
     counters_->batches.add();
