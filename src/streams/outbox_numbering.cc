@@ -244,8 +244,9 @@ Async<Result<void>> Outbox::settle() {
     if (!status_.by_feed) co_return Result<void>();
     MERIDIAN_CO_CHECK(to_result(co_await commits_.changed(deadline), "the feed"));
   }
-  MERIDIAN_CO_TRY(const bool all_have,
-                  co_await store_.all_have_numbers(horizon.id, loop_.after(backlog_timeout)));
+  MERIDIAN_CO_TRY(
+      const bool all_have,
+      co_await store_.all_have_numbers(settled_id_, horizon.id, loop_.after(backlog_timeout)));
   if (!all_have) {
     // Also when the feed's own wait for their numbers: whose they are is known to number() alone.
     left_out_ = LeftOut{.id = horizon.id, .seen = std::move(seen.text)};

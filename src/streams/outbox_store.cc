@@ -154,19 +154,19 @@ Async<Result<bool>> SqlOutboxStore::any_awaits_standby(std::vector<std::uint64_t
   co_return rows.flag(0, 0);
 }
 
-Async<Result<bool>> SqlOutboxStore::all_have_numbers(std::uint64_t id_limit, Deadline deadline) {
+Async<Result<bool>> SqlOutboxStore::all_have_numbers(std::uint64_t behind_id,
+                                                     std::uint64_t id_limit,
+                                                     Deadline deadline) {
+  const std::string behind = std::to_string(behind_id);
   const std::string limit = std::to_string(id_limit);
   MERIDIAN_CO_TRY(
       const Rows rows,
       co_await slow_.run(
-          "WITH s AS MATERIALIZED (SELECT settled_id FROM meridian.outbox_state"
-          " WHERE name = 'outbox'),"
-          " given AS MATERIALIZED (SELECT coalesce(range_agg(int8range(f, f + l)), '{}') AS ids"
-          " FROM s, meridian.outbox_batches b, unnest(b.ids, b.counts) AS r(f, l)"
-          " WHERE b.id_max > s.settled_id)"
-          " SELECT NOT EXISTS (SELECT FROM s, given, meridian.outbox o WHERE o.id > s.settled_id"
-          " AND o.id <= $1::bigint AND NOT o.id <@ given.ids)",
-          {limit},
+          "SELECT NOT EXISTS (SELECT FROM meridian.outbox o"
+          " WHERE o.id > $1::bigint AND o.id <= $2::bigint AND NOT o.id <@ (SELECT"
+          " coalesce(range_agg(int8range(f, f + l)), '{}') FROM meridian.outbox_batches b,"
+          " unnest(b.ids, b.counts) AS r(f, l) WHERE b.id_max > $1::bigint))",
+          {behind, limit},
           deadline));
   co_return rows.flag(0, 0);
 }

@@ -75,8 +75,10 @@ class OutboxStore {
   // for a standby.
   virtual Async<Result<bool>> any_awaits_standby(std::vector<std::uint64_t> transactions,
                                                  Deadline deadline) = 0;
-  // Whether every row up to this id has a number; behind what is settled.
-  virtual Async<Result<bool>> all_have_numbers(std::uint64_t id_limit, Deadline deadline) = 0;
+  // Whether every row behind this id and up to that one has a number.
+  virtual Async<Result<bool>> all_have_numbers(std::uint64_t behind_id,
+                                               std::uint64_t id_limit,
+                                               Deadline deadline) = 0;
   virtual Async<Result<OutboxHorizon>> horizon(Deadline deadline) = 0;
 
   // The batches from the one that has this number on, at most count_max of them.
@@ -138,7 +140,9 @@ class SqlOutboxStore final : public OutboxStore {
   Async<Result<Position>> covering_position(Deadline deadline) override;
   Async<Result<bool>> any_awaits_standby(std::vector<std::uint64_t> transactions,
                                          Deadline deadline) override;
-  Async<Result<bool>> all_have_numbers(std::uint64_t id_limit, Deadline deadline) override;
+  Async<Result<bool>> all_have_numbers(std::uint64_t behind_id,
+                                       std::uint64_t id_limit,
+                                       Deadline deadline) override;
   Async<Result<OutboxHorizon>> horizon(Deadline deadline) override;
   Async<Result<std::vector<OutboxBatch>>> batches(std::uint64_t number,
                                                   std::size_t count_max,

@@ -195,7 +195,9 @@ class ModelStore final : public OutboxStore {
       return transaction.committed && !transaction.visible;
     });
   }
-  Async<Result<bool>> all_have_numbers(std::uint64_t id_limit, Deadline) override {
+  Async<Result<bool>> all_have_numbers(std::uint64_t behind_id,
+                                       std::uint64_t id_limit,
+                                       Deadline) override {
     MERIDIAN_CO_CHECK(co_await before(false));
     std::set<std::uint64_t> given;
     for (const OutboxBatch& batch : database_.batches) {
@@ -206,7 +208,7 @@ class ModelStore final : public OutboxStore {
     }
     bool all = true;
     for (const auto& [id, transaction] : database_.rows) {
-      if (id <= database_.marks.settled_id || id > id_limit || !database_.visible(id)) continue;
+      if (id <= behind_id || id > id_limit || !database_.visible(id)) continue;
       all = all && given.contains(id);
     }
     co_await loop_.sleep(delay());
