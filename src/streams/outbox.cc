@@ -91,6 +91,7 @@ Outbox::Outbox(Loop& loop,
       options_(std::move(options)),
       ended_event_(loop),
       numbered_event_(loop),
+      passed_event_(loop),
       opened_event_(loop),
       numbered_total_(metrics.counter("meridian_outbox_numbered_total",
                                       "Rows that got their number in the order of commits.")),
@@ -300,13 +301,20 @@ Async<Result<OutboxBatch>> Outbox::batch_of(std::uint64_t number) {
 }
 
 Async<Result<void>> Outbox::read(Current& current) {
+  bool ask = false;
   for (;;) {
-    const std::uint64_t known = numbered_;
+    if (current.read_next > numbered_ && !ask) {
+      const Wake wake = co_await numbered_event_.wait(loop_.after(settle_every));
+      if (wake == Wake::cancelled) co_return fail(Errc::cancelled);
+      // Now and then the table is asked: another may have given numbers in our name shortly before.
+      ask = wake == Wake::timeout;
+      continue;
+    }
+    ask = false;
     MERIDIAN_CO_TRY(const OutboxBatch batch, co_await batch_of(current.read_next));
     if (batch.count == 0) {
-      if (known != numbered_) continue;
-      // Also numbers that another gave in our name shortly before.
-      if (co_await numbered_event_.wait(loop_.after(settle_every)) == Wake::cancelled) {
+      // Given, and not there: whatever that means, it is not asked for without a pause.
+      if (current.read_next <= numbered_ && co_await loop_.sleep(pause_min) != Wake::ready) {
         co_return fail(Errc::cancelled);
       }
       continue;

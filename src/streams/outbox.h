@@ -119,6 +119,7 @@ class Outbox {
   Async<> keep_settled();
   Async<Result<void>> settle();
   void numbered(std::uint64_t count);
+  void pass(std::uint64_t count);
 
   Async<> publish();
   Async<Result<void>> publish_run();
@@ -157,6 +158,7 @@ class Outbox {
   std::optional<OutboxHorizon> horizon_;  // To be settled from the table.
   Time settle_at_{};
   std::optional<LeftOut> left_out_;
+  std::uint64_t passed_count_ = 0;
   std::uint64_t settled_id_ = 0;
   std::deque<Settled> settled_;
   std::deque<OutboxBatch> recent_;  // Numbered and not read yet, the newest; bounded.
@@ -172,6 +174,7 @@ class Outbox {
   std::optional<Error> ended_;
   Event ended_event_;
   Event numbered_event_;
+  Event passed_event_;
   Event opened_event_;
 
   Counter& numbered_total_;

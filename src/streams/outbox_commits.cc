@@ -123,6 +123,7 @@ void OutboxCommits::committed(TransactionId transaction, Position end, WallTime 
   }
   const auto found = open_.find(transaction);
   if (found == open_.end()) return;
+  ++told_count_;
   queue_.push_back(
       {.transaction = transaction, .runs = std::move(found->second), .told_at = loop_.now()});
   open_.erase(found);

@@ -40,6 +40,10 @@ class OutboxCommits final : public FeedConsumer {
   bool empty() const noexcept { return queue_.empty(); }
   std::vector<TransactionId> waiting() const;
 
+  // Transactions that were told of so far, and those of them that wait no longer.
+  std::uint64_t told_count() const noexcept { return told_count_; }
+  std::uint64_t taken_count() const noexcept { return told_count_ - queue_.size(); }
+
   // When the first of them was told of. Requires that there is one.
   Time first_told_at() const noexcept { return queue_.front().told_at; }
 
@@ -79,6 +83,7 @@ class OutboxCommits final : public FeedConsumer {
   OutboxRows rows_;
   std::unordered_map<TransactionId, std::vector<IdRun>> open_;
   std::deque<Committed> queue_;
+  std::uint64_t told_count_ = 0;
   std::size_t runs_count_ = 0;              // Of both.
   std::optional<TransactionId> forgotten_;  // Under way, and its first rows did not fit.
   Position position_;

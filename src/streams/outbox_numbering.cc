@@ -32,6 +32,11 @@ void Outbox::numbered(std::uint64_t count) {
   if (count > 0) numbered_event_.notify_all();
 }
 
+// So many of the transactions that the feed told of have their numbers.
+void Outbox::pass(std::uint64_t count) {
+  if (std::exchange(passed_count_, count) != count) passed_event_.notify_all();
+}
+
 Async<Result<void>> Outbox::number() {
   // Until the stream has been asked nobody knows which numbers are free.
   if (!opened_) {
@@ -55,10 +60,14 @@ Async<Result<void>> Outbox::number() {
     const std::uint64_t beginning = beginning_done_;
     if (!commits_.empty()) {
       const Time told_at = commits_.first_told_at();
-      MERIDIAN_CO_CHECK(co_await number_batch(commits_.take(options_.batch_rows_max)));
+      std::vector<IdRun> runs = commits_.take(options_.batch_rows_max);
+      const std::uint64_t taken_count = commits_.taken_count();
+      MERIDIAN_CO_CHECK(co_await number_batch(std::move(runs)));
+      pass(taken_count);
       numbering_.observe(loop_.now() - told_at);
       continue;
     }
+    pass(commits_.taken_count());
     if (left_out_) {
       MERIDIAN_CO_CHECK(co_await number_left_out());
       if (!commits_.live() || commits_.beginning() != beginning || !commits_.empty()) continue;
@@ -244,11 +253,16 @@ Async<Result<void>> Outbox::settle() {
     if (!status_.by_feed) co_return Result<void>();
     MERIDIAN_CO_CHECK(to_result(co_await commits_.changed(deadline), "the feed"));
   }
+  // What was told of until now has its number too.
+  const std::uint64_t told_count = commits_.told_count();
+  while (passed_count_ < told_count) {
+    if (!status_.by_feed) co_return Result<void>();
+    MERIDIAN_CO_CHECK(to_result(co_await passed_event_.wait(deadline), "numbers"));
+  }
   MERIDIAN_CO_TRY(
       const bool all_have,
       co_await store_.all_have_numbers(settled_id_, horizon.id, loop_.after(backlog_timeout)));
   if (!all_have) {
-    // Also when the feed's own wait for their numbers: whose they are is known to number() alone.
     left_out_ = LeftOut{.id = horizon.id, .seen = std::move(seen.text)};
     commits_.wake();
     co_return Result<void>();
