@@ -71,13 +71,13 @@ def bar(row):
     return f"{sign} {number(row.bar)} {row.unit}" if row.of_value else f"{sign} {row.bar:g}x"
 
 
-HEAD = ("measure", "Meridian", "peer", "unit", "ratio", "bar", "held?", "")
+HEAD = ("measure", "Meridian", "peer", "floor", "unit", "ratio", "bar", "held?", "")
 
 
 def cells(row):
     ratio = f"{row.ratio:.2f}x" if row.ratio is not None else ""
     held = {True: "yes", False: "MISSED", None: ""}[row.held]
-    return (row.measure, number(row.meridian), number(row.peer), row.unit, ratio, bar(row), held, row.note)
+    return (row.measure, number(row.meridian), number(row.peer), number(row.floor), row.unit, ratio, bar(row), held, row.note)
 
 
 def print_table(rows):
@@ -85,7 +85,7 @@ def print_table(rows):
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     for line in lines:
         parts = [
-            text.rjust(width) if i in (1, 2, 4) else text.ljust(width)
+            text.rjust(width) if i in (1, 2, 3, 5) else text.ljust(width)
             for i, (text, width) in enumerate(zip(line, widths))
         ]
         print("  ".join(parts).rstrip())
@@ -139,10 +139,14 @@ def everything(options, folder):
         trusting = started(servers.PgBouncer(folder, node, "trust"))
         redis = started(servers.RedisServer(folder))
         nats = started(servers.NatsServer())
-        for server in (node, no_wait, no_trail, bouncer, trusting, redis):
+        bare = str(build / "bench/bare_loop")
+        bare_answer = started(servers.BareLoop(bare, "answer", measures.BARE_REPLY))
+        bare_relay = started(servers.BareLoop(bare, "relay", node.postgres_socket, node))
+        for server in (node, no_wait, no_trail, bouncer, trusting, redis, bare_answer, bare_relay):
             servers.pin(server.pid, server_cores)
         yield measures.Setting(
             node=node, bouncer=bouncer, bouncer_trusting=trusting, redis=redis, nats=nats,
+            bare_answer=bare_answer, bare_relay=bare_relay,
             nats_client=str(build / "bench/nats_bench"),
             ingest_client=str(build / "bench/ingest_bench"), no_wait=no_wait,
             no_trail=no_trail, server_cores=server_cores, client_cores=client_cores, quick=options.quick,
@@ -163,7 +167,8 @@ def main():
 
     # A program that is older than its source would be filed under the wrong commit.
     subprocess.run(
-        ["cmake", "--build", options.programs, "--target", "meridian", "meridian_untrailed", "nats_bench", "ingest_bench"],
+        ["cmake", "--build", options.programs, "--target", "meridian", "meridian_untrailed", "bare_loop", "nats_bench",
+         "ingest_bench"],
         stdout=sys.stderr, check=True,
     )
     folder = pathlib.Path(tempfile.mkdtemp(prefix="meridian-bench-"))

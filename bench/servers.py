@@ -373,6 +373,39 @@ class NatsServer:
         stop(self.process)
 
 
+class BareLoop:
+    """As many threads as the door has loops that move the bytes and understand nothing: less than this no
+    door can take on this machine. `answer` stands for Redis, `relay` for a pooler in session mode."""
+
+    token = ""
+
+    def __init__(self, program, kind, argument, node=None):
+        self.node = node
+        self.address = ("127.0.0.1", free_port())
+        owner = node.sockets.stat() if node else None
+        # The owner of the sockets' folder is who may connect there; the program may be where only root looks.
+        as_whom = (lambda: (os.setgid(owner.st_gid), os.setuid(owner.st_uid))) if owner and os.geteuid() == 0 else None
+        self.process = subprocess.Popen(
+            [program, kind, str(self.address[1]), "2", argument], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True, preexec_fn=as_whom,
+        )
+        if self.process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"bare_loop {kind} does not listen")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def pgbench_target(self):
+        return ["-h", self.address[0], "-p", str(self.address[1]), "-U", PEER_USER, DATABASE]
+
+    def pgbench_environment(self):
+        return peer_environment()
+
+    def stop(self):
+        stop(self.process)
+
+
 def await_port(address, process):
     limit = time.monotonic() + 10
     while time.monotonic() < limit and process.poll() is None:

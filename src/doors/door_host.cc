@@ -90,6 +90,12 @@ Async<> DoorHost::serve(Door& door, std::unique_ptr<Stream> stream, Told told) {
               "a connection was refused because it cannot be recorded",
               {{"reason", recorded.error().detail()}});
   }
+  {
+    // Without it a client under TLS cannot tell this end from an attacker's (RFC 8446,
+    // section 6.1).
+    const Shield shield(co_await this_fibre());
+    co_await say_goodbye(visit.stream(), loop_.after(goodbye_timeout));
+  }
   visit.stream().close();
   visits_.erase(visit.id());
   metrics.present->add(-1);

@@ -23,6 +23,9 @@ namespace meridian {
 // theirs with CLIENT ID.
 std::uint64_t visits_begin_at(std::uint32_t loop_number, WallTime now) noexcept;
 
+// How long a connection that is over waits for room for its goodbye.
+constexpr Duration goodbye_timeout = std::chrono::seconds(1);
+
 class DoorHost {
  public:
   DoorHost(Loop& loop, trail::TrailWriter& trail, Metrics& metrics, std::uint32_t loop_number);

@@ -3,7 +3,6 @@
 
 #include "doors/visit.h"
 
-#include "doors/door_host.h"
 #include "runtime/sim/sim_loop.h"
 #include "runtime/sim/sim_stream.h"
 
@@ -92,20 +91,6 @@ TEST_P(VisitTest, AStreamIsExchangedForAnother) {
   EXPECT_NE(first.get(), second);
   EXPECT_EQ(&visit_->stream(), second);
   EXPECT_TRUE(visit_->stream().certificate_names().empty());
-}
-
-// JavaScript's Number holds integers up to 2^53 - 1; beyond, neighbours become equal.
-TEST(VisitsBeginAt, EveryIdIsAnIntegerForJavaScriptToo) {
-  constexpr std::uint32_t loops_max = 64;
-  constexpr std::uint64_t safe_max = (std::uint64_t{1} << 53) - 1;
-  const WallTime last = std::chrono::sys_days(std::chrono::year{2059} / 12 / 31);
-  EXPECT_LT(visits_begin_at(loops_max, last), safe_max);
-}
-
-TEST(VisitsBeginAt, LoopsAndLaterStartsHaveOthers) {
-  const WallTime now = std::chrono::sys_days(std::chrono::year{2026} / 11 / 21);
-  EXPECT_NE(visits_begin_at(0, now), visits_begin_at(1, now));
-  EXPECT_EQ(visits_begin_at(1, now + seconds(1)) - visits_begin_at(1, now), 65'536U);
 }
 
 }  // namespace
