@@ -102,7 +102,9 @@ class OutboxService::Worker {
     // that were made for the one are ruinous for the other.
     options.settings =
         "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-        " -c jit=off";
+        " -c jit=off"
+        // The feed brings payloads as texts too.
+        " -c bytea_output=hex";
     return options;
   }
 

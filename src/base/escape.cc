@@ -1,5 +1,8 @@
 #include "base/escape.h"
 
+#include <cstdint>
+#include <cstring>
+
 namespace meridian {
 namespace {
 
@@ -66,6 +69,14 @@ std::size_t utf8_sequence_size(std::string_view text) noexcept {
 
 bool is_utf8(std::string_view text) noexcept {
   while (!text.empty()) {
+    // Most texts are ASCII, which eight bytes at a time tell.
+    std::uint64_t eight = 0;
+    while (text.size() >= sizeof eight) {
+      std::memcpy(&eight, text.data(), sizeof eight);
+      if ((eight & 0x8080'8080'8080'8080) != 0) break;
+      text.remove_prefix(sizeof eight);
+    }
+    if (text.empty()) break;
     const std::size_t size = utf8_sequence_size(text);
     if (size == 0) return false;
     text.remove_prefix(size);

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/number.h"
 #include "runtime/log.h"
+#include "streams/acknowledgements.h"
 #include "streams/ledger.h"
 #include "wire/nats/subject.h"
 
@@ -130,7 +131,7 @@ struct IngestRule::Run {
   struct Worker {
     explicit Worker(Loop& loop) : more(loop) {}
     std::unique_ptr<IngestSession> session;
-    std::deque<IngestMessage> queue;
+    std::deque<Delivery> queue;
     IngestBatch* batch = nullptr;  // Under way.
     Event more;
   };
@@ -157,6 +158,7 @@ struct IngestRule::Run {
   JetStream& jetstream;
   const Kept& kept;
   Progress progress;
+  Acknowledgements acknowledgements;
   std::optional<PullSubscription> pull;
   std::vector<std::unique_ptr<Worker>> workers;
   std::optional<json::FieldReader> key_reader;
@@ -321,8 +323,11 @@ Async<IngestRule::Ending> IngestRule::own() {
                        .why = consumer.error().detail()};
     }
     const RuleSettings& settings = rule_.settings();
-    consumer->ack_pending_max =
-        static_cast<std::int64_t>(8 * settings.workers * settings.batch_messages_max);
+    // One batch that takes long holds back the acknowledgements of those behind it; ahead_max
+    // bounds how far those may go.
+    consumer->ack_pending_max = static_cast<std::int64_t>(
+        std::max(8 * settings.workers * settings.batch_messages_max, ahead_max));
+    consumer->acks_cover_earlier = true;
     auto made = co_await make_consumer(js, *consumer, *position, deadline);
     if (!made) co_return unreachable(made.error());
     co_return co_await work(js, *kept, *std::move(position), !parts_.ack_before_commit);
@@ -439,17 +444,19 @@ Async<> IngestRule::dispatch(Run& run) {
       counters_->pending.set(static_cast<std::int64_t>(delivery.pending));
       ++run.arrivals;
       if (parts_.ack_before_commit) run.jetstream.send(delivery.reply(), "+ACK");
-      IngestMessage message(std::move(delivery));
-      switch (run.progress.arrive(message.place)) {
+      const StreamPlace place{.sequence = delivery.sequence, .time = delivery.time};
+      switch (run.progress.arrive(place)) {
         case Progress::Arrival::under_way:
           continue;
         case Progress::Arrival::done:
-          run.jetstream.send(message.delivery.reply(), "+ACK");
+          // Delivered again, since one before it takes long: its acknowledgement still waits.
+          if (!run.progress.all_done_to(place.sequence)) continue;
+          run.jetstream.send(delivery.reply(), "+ACK");
           counters_->duplicates.add();
           continue;
         case Progress::Arrival::reused:
           alarm("sequence re-use",
-                "message " + std::to_string(message.place.sequence) + " of " + stream_ +
+                "message " + std::to_string(place.sequence) + " of " + stream_ +
                     " is not the one that was done under this number; it is taken as new");
           break;
         case Progress::Arrival::fresh:
@@ -460,20 +467,20 @@ Async<> IngestRule::dispatch(Run& run) {
         std::string_view key;
         const MessageField& field = *rule_.key();
         if (run.key_reader) {
-          auto fields = run.key_reader->read(message.delivery.payload());
+          auto fields = run.key_reader->read(delivery.payload());
           if (fields) key = (**fields)[0].text;
         } else if (field.source == FieldSource::message_token) {
-          std::string_view rest = message.delivery.subject();
+          std::string_view rest = delivery.subject();
           for (std::size_t i = 0; i <= field.token; ++i)
             key = rest.empty() ? std::string_view() : nats::take_token(rest);
         } else if (field.source == FieldSource::header) {
-          key = find_header(message.delivery.headers(), field.path).value_or("");
+          key = find_header(delivery.headers(), field.path).value_or("");
         } else {
-          key = message.delivery.subject();
+          key = delivery.subject();
         }
         to = hash_bytes(key) % run.workers.size();
       }
-      run.workers[to]->queue.push_back(std::move(message));
+      run.workers[to]->queue.push_back(std::move(delivery));
       run.workers[to]->more.notify_all();
     }
     counters_->under_way.set(static_cast<std::int64_t>(run.progress.under_way()));
@@ -488,12 +495,12 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
       if (co_await worker.more.wait() != Wake::ready) co_return;
     }
     std::vector<IngestMessage> messages;
+    messages.reserve(std::min(worker.queue.size(), settings.batch_messages_max));
     std::size_t size = 0;
     while (!worker.queue.empty() && messages.size() < settings.batch_messages_max &&
-           (messages.empty() ||
-            size + worker.queue.front().delivery.size() <= settings.batch_bytes_max)) {
-      size += worker.queue.front().delivery.size();
-      messages.push_back(std::move(worker.queue.front()));
+           (messages.empty() || size + worker.queue.front().size() <= settings.batch_bytes_max)) {
+      size += worker.queue.front().size();
+      messages.emplace_back(std::move(worker.queue.front()));
       worker.queue.pop_front();
     }
     run.room.notify_all();
@@ -542,14 +549,20 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     }
     const std::int64_t now =
         std::chrono::duration_cast<Duration>(loop_.wall_now().time_since_epoch()).count();
+    const IngestMessage* last = &batch.messages().front();
     for (const IngestMessage& message : batch.messages()) {
-      const bool dead = message.fate == Fate::dead;
-      if (!parts_.ack_before_commit) {
-        run.jetstream.send(message.delivery.reply(),
-                           dead ? "+TERM " + message.reason : std::string("+ACK"));
-      }
       counters_->age.observe(Duration(now - message.place.time));
       run.progress.finish(message.place.sequence);
+      if (message.place.sequence > last->place.sequence) last = &message;
+      if (message.fate != Fate::dead) continue;
+      run.acknowledgements.owe_dead(
+          message.place.sequence, message.delivery.reply(), message.reason);
+    }
+    if (last->fate != Fate::dead) {
+      run.acknowledgements.owe(last->place.sequence, last->delivery.reply());
+    }
+    for (const auto& [reply, word] : run.acknowledgements.take(run.progress)) {
+      if (!parts_.ack_before_commit) run.jetstream.send(reply, word);
     }
     worker.batch = nullptr;
     counters_->commit.observe(loop_.now() - from);
@@ -612,8 +625,8 @@ Async<> IngestRule::keep_up(Run& run) {
     if (loop_.now() >= wpi_at) {
       wpi_at = loop_.now() + settings.ack_wait / 3;
       for (const auto& worker : run.workers) {
-        for (const IngestMessage& message : worker->queue)
-          run.jetstream.send(message.delivery.reply(), "+WPI");
+        for (const Delivery& delivery : worker->queue)
+          run.jetstream.send(delivery.reply(), "+WPI");
         if (!worker->batch) continue;
         for (const IngestMessage& message : worker->batch->messages())
           run.jetstream.send(message.delivery.reply(), "+WPI");

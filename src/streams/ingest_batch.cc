@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <memory_resource>
 #include <set>
 #include <utility>
 
@@ -197,7 +198,9 @@ std::optional<IngestBatch::Ids> IngestBatch::hash_ids(std::string_view space) {
   if (!any) return std::nullopt;
   Ids ids;
   trail::Sha256 sha;
-  std::set<std::pair<std::string_view, std::int64_t>> seen;
+  // Freed as a whole: an allocation a message costs as much as its hash.
+  std::pmr::monotonic_buffer_resource memory(messages_.size() * 64);
+  std::pmr::set<std::pair<std::string_view, std::int64_t>> seen(&memory);
   std::string text;
   for (IngestMessage& message : messages_) {
     if (message.id.empty()) {

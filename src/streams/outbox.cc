@@ -26,6 +26,14 @@ constexpr std::uint64_t rows_read_max = 2'048;
 constexpr std::size_t burst_max = 512;
 constexpr std::size_t batches_read_max = 16;
 
+Histogram& stage(Metrics& metrics, std::string name) {
+  return metrics.histogram(
+      "meridian_outbox_stage_seconds",
+      "Of batches, from when the feed told of the first row to its number, and "
+      "the reading of rows; of messages, from sending to acknowledgement.",
+      {{"stage", std::move(name)}});
+}
+
 Duration longer(Duration pause) {
   return std::clamp<Duration>(pause * 2, pause_min, pause_max);
 }
@@ -83,6 +91,7 @@ Outbox::Outbox(Loop& loop,
       options_(std::move(options)),
       ended_event_(loop),
       numbered_event_(loop),
+      passed_event_(loop),
       opened_event_(loop),
       numbered_total_(metrics.counter("meridian_outbox_numbered_total",
                                       "Rows that got their number in the order of commits.")),
@@ -95,11 +104,16 @@ Outbox::Outbox(Loop& loop,
       stragglers_total_(
           metrics.counter("meridian_outbox_stragglers_total",
                           "Rows that the feed did not bring and the table showed later.")),
+      read_back_total_(metrics.counter("meridian_outbox_read_back_total",
+                                       "Rows that were read from the table, since the feed's own "
+                                       "were not kept or could not be seen yet.")),
       restarts_total_(metrics.counter("meridian_outbox_restarts_total",
                                       "Times publishing began anew by asking the stream.")),
       emptied_total_(metrics.counter("meridian_outbox_partitions_emptied_total",
                                      "Partitions of published rows that were emptied.")),
       waiting_(metrics.gauge("meridian_outbox_waiting", "Numbered rows that are not published.")),
+      rows_bytes_(metrics.gauge("meridian_outbox_rows_bytes",
+                                "Rows of the feed's that are kept until they are published.")),
       oldest_age_seconds_(metrics.gauge("meridian_outbox_oldest_age_seconds",
                                         "How long the oldest of them has waited.")),
       alarm_(metrics.gauge("meridian_outbox_alarm",
@@ -108,7 +122,10 @@ Outbox::Outbox(Loop& loop,
                          "1 while messages are missing and the operator has to decide.")),
       delay_(metrics.histogram("meridian_outbox_delay_seconds",
                                "From a row's writing, by the database's clock, to the stream's "
-                               "acknowledgement.")) {}
+                               "acknowledgement.")),
+      numbering_(stage(metrics, "number")),
+      reading_(stage(metrics, "read")),
+      acknowledging_(stage(metrics, "publish")) {}
 
 Outbox::~Outbox() = default;
 
@@ -131,10 +148,11 @@ Async<Error> Outbox::serve() {
   suspects_beginning_ = 0;
   poll_pause_ = pause_min;
   horizon_.reset();
-  decided_.reset();
-  decided_at_.reset();
+  left_out_.reset();
+  status_.by_feed = false;
   settled_.clear();
   recent_.clear();
+  seen_ = {};
   stream_created_.clear();
   status_ = {.state = Status::State::opening,
              .dead_letters = status_.dead_letters,
@@ -147,6 +165,7 @@ Async<Error> Outbox::serve() {
     if (!ended) self.end(ended.error());
   }(*this));
   scope_->spawn(publish());
+  scope_->spawn(keep_settled());
   scope_->spawn(keep_marks());
   scope_->spawn(watch());
   const Wake wake = co_await ended_event_.wait();
@@ -242,6 +261,8 @@ Async<Result<void>> Outbox::publish_run() {
   status_.state = Status::State::publishing;
   status_.problem.clear();
 
+  // Some of those that are kept may be published, or passed over.
+  commits_.rows().clear();
   Current current(loop_, start);
   const auto run = [](Outbox& self, Current& mine, auto step) -> Async<> {
     auto ended = co_await (self.*step)(mine);
@@ -280,13 +301,20 @@ Async<Result<OutboxBatch>> Outbox::batch_of(std::uint64_t number) {
 }
 
 Async<Result<void>> Outbox::read(Current& current) {
+  bool ask = false;
   for (;;) {
-    const std::uint64_t known = numbered_;
+    if (current.read_next > numbered_ && !ask) {
+      const Wake wake = co_await numbered_event_.wait(loop_.after(settle_every));
+      if (wake == Wake::cancelled) co_return fail(Errc::cancelled);
+      // Now and then the table is asked: another may have given numbers in our name shortly before.
+      ask = wake == Wake::timeout;
+      continue;
+    }
+    ask = false;
     MERIDIAN_CO_TRY(const OutboxBatch batch, co_await batch_of(current.read_next));
     if (batch.count == 0) {
-      if (known != numbered_) continue;
-      // Also numbers that another gave in our name shortly before.
-      if (co_await numbered_event_.wait(loop_.after(settle_every)) == Wake::cancelled) {
+      // Given, and not there: whatever that means, it is not asked for without a pause.
+      if (current.read_next <= numbered_ && co_await loop_.sleep(pause_min) != Wake::ready) {
         co_return fail(Errc::cancelled);
       }
       continue;
@@ -321,28 +349,28 @@ Async<Result<void>> Outbox::read(Current& current) {
   }
 }
 
-// Reads rows and makes them ready in the order of their numbers.
+// Gets rows and makes them ready in the order of their numbers.
 Async<Result<void>> Outbox::read_runs(Current& current,
                                       std::uint64_t number,
                                       std::vector<IdRun> runs) {
+  const Time begin = loop_.now();
   std::vector<std::uint64_t> wanted;
-  for (const IdRun& run : runs) {
-    for (std::uint64_t i = 0; i < run.count; ++i)
-      wanted.push_back(run.first + i);
-  }
   std::unordered_map<std::uint64_t, OutboxRow> found;
-  const Deadline visible = loop_.after(visible_within);
-  Duration pause = std::chrono::microseconds(250);
-  for (;;) {
-    MERIDIAN_CO_TRY(std::vector<OutboxRow> rows,
-                    co_await store_.rows(runs, loop_.after(statement_timeout)));
-    for (OutboxRow& row : rows)
-      found.insert_or_assign(row.id, std::move(row));
-    const bool all = std::ranges::all_of(
-        wanted, [&](std::uint64_t id) { return found.contains(id) || id <= settled_id_; });
-    if (all || visible.passed(loop_.now())) break;
-    if (co_await loop_.sleep(pause) != Wake::ready) co_return fail(Errc::cancelled);
-    pause = std::min<Duration>(pause * 2, std::chrono::milliseconds(50));
+  std::vector<IdRun> missing;
+  for (const IdRun& run : runs) {
+    for (std::uint64_t id = run.first; id < run.first + run.count; ++id) {
+      wanted.push_back(id);
+      if (auto row = commits_.rows().take(id, seen_)) {
+        found.emplace(id, *std::move(row));
+      } else if (!missing.empty() && missing.back().first + missing.back().count == id) {
+        ++missing.back().count;
+      } else {
+        missing.push_back({.first = id, .count = 1});
+      }
+    }
+  }
+  if (!missing.empty()) {
+    MERIDIAN_CO_CHECK(co_await read_back(std::move(missing), found));
   }
   for (const std::uint64_t id : wanted) {
     Ready ready{.number = number++, .error = {}, .row = {}};
@@ -352,7 +380,7 @@ Async<Result<void>> Outbox::read_runs(Current& current,
       ready.error = "the row is no longer in meridian.outbox";
     } else {
       ready.row = std::move(row->second);
-      if (!ready.row.payload && ready.row.payload_size > sink_.message_size_max()) {
+      if (ready.row.payload_size > sink_.message_size_max()) {
         ready.error = fmt::format("the payload has {} bytes, and the server takes {}",
                                   ready.row.payload_size,
                                   sink_.message_size_max());
@@ -370,8 +398,33 @@ Async<Result<void>> Outbox::read_runs(Current& current,
     current.ready.push_back(std::move(ready));
     current.read_next = number;
   }
+  reading_.observe(loop_.now() - begin);
   current.changed.notify_all();
   co_return Result<void>();
+}
+
+// Asks the table for rows until all of them can be seen, or are not there.
+Async<Result<void>> Outbox::read_back(std::vector<IdRun> runs,
+                                      std::unordered_map<std::uint64_t, OutboxRow>& found) {
+  const auto there = [&](const IdRun& run) {
+    for (std::uint64_t id = run.first; id < run.first + run.count; ++id) {
+      if (!found.contains(id) && id > settled_id_) return false;
+    }
+    return true;
+  };
+  for (const IdRun& run : runs)
+    read_back_total_.add(run.count);
+  const Deadline visible = loop_.after(visible_within);
+  Duration pause = std::chrono::microseconds(250);
+  for (;;) {
+    MERIDIAN_CO_TRY(std::vector<OutboxRow> rows,
+                    co_await store_.rows(runs, loop_.after(statement_timeout)));
+    for (OutboxRow& row : rows)
+      found.insert_or_assign(row.id, std::move(row));
+    if (std::ranges::all_of(runs, there) || visible.passed(loop_.now())) co_return Result<void>();
+    if (co_await loop_.sleep(pause) != Wake::ready) co_return fail(Errc::cancelled);
+    pause = std::min<Duration>(pause * 2, std::chrono::milliseconds(50));
+  }
 }
 
 std::string Outbox::headers_of(const Ready& ready, std::uint64_t expected_sequence) const {
@@ -432,14 +485,16 @@ Async<Result<void>> Outbox::send_burst(Current& current) {
     }
   }
   MERIDIAN_CO_CHECK(record_burst(current, count));
+  const Time sent_at = loop_.now();
   for (std::size_t i = 0; i < count; ++i) {
     const Ready& ready = current.ready.front();
     const std::string headers = headers_of(ready, current.run.expected_sequence());
     const std::size_t payload_size = ready.row.payload->size();
     MERIDIAN_CO_CHECK(sink_.publish(ready.row.subject, headers, *ready.row.payload));
     current.run.sent();
-    current.sent.push_back(
-        {.created_at = ready.row.created_at, .size = headers.size() + payload_size});
+    current.sent.push_back({.created_at = ready.row.created_at,
+                            .sent_at = sent_at,
+                            .size = headers.size() + payload_size});
     current.ready_bytes -= ready.size;
     current.ready.pop_front();
   }
@@ -481,6 +536,7 @@ Async<Result<void>> Outbox::take_acknowledgements(Current& current) {
     MERIDIAN_CO_TRY(const std::vector<std::uint64_t> sequences,
                     co_await sink_.acknowledgements(loop_.after(options_.acknowledgement_timeout)));
     const WallTime now = loop_.wall_now();
+    const Time came_at = loop_.now();
     for (const std::uint64_t sequence : sequences) {
       if (!current.run.acknowledged(sequence)) {
         co_return fail(Errc::conflict,
@@ -491,6 +547,7 @@ Async<Result<void>> Outbox::take_acknowledgements(Current& current) {
       }
       const Sent& sent = current.sent.front();
       if (sent.created_at != WallTime()) delay_.observe(now - sent.created_at);
+      acknowledging_.observe(came_at - sent.sent_at);
       bytes_total_.add(sent.size);
       current.sent.pop_front();
     }
@@ -561,6 +618,7 @@ Async<> Outbox::watch() {
       log_warning(
           "outbox", "how many rows wait is not known", {{"reason", backlog.error().detail()}});
     }
+    rows_bytes_.set(static_cast<std::int64_t>(commits_.rows().size()));
     if (loop_.now() < trim_at) continue;
     trim_at = loop_.now() + trim_every;
     auto emptied = co_await store_.trim(options_.keep, loop_.after(trim_timeout));

@@ -1,8 +1,9 @@
 #pragma once
 // The outbox: rows that were committed become messages, in the order of the commits, each once.
 //
-//   feed ─► OutboxCommits ─► number (a fenced transaction) ─► read rows ─► publish ─► mark
+//   feed ─► OutboxCommits ─► number (a fenced transaction) ─► publish ─► mark
 //
+// The feed brings the rows too (OutboxRows); what was not kept of them is read from the table.
 // Numbering and publishing go on by themselves: while NATS is away rows get their numbers, and wait
 // in the table. Where there is no feed, the table is looked at instead: what it shows together is
 // numbered in an order that cause and effect allow. docs/decisions/0061 says why.
@@ -25,6 +26,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace meridian {
@@ -94,11 +96,17 @@ class Outbox {
   };
   struct Sent {
     WallTime created_at;
+    Time sent_at{};
     std::size_t size = 0;
   };
   struct Settled {
     std::uint64_t id = 0;
     std::uint64_t numbered = 0;  // When everything up to the id had its number.
+  };
+  // Some rows up to this id have no number, of those that the snapshot sees.
+  struct LeftOut {
+    std::uint64_t id = 0;
+    std::string seen;
   };
   struct Current;  // One run of publishing.
 
@@ -107,8 +115,11 @@ class Outbox {
   Async<Result<bool>> number_before_feed();
   Async<Result<bool>> any_suspects(const Snapshot& seen);
   Async<Result<void>> number_batch(std::vector<IdRun> runs);
+  Async<Result<void>> number_left_out();
+  Async<> keep_settled();
   Async<Result<void>> settle();
   void numbered(std::uint64_t count);
+  void pass(std::uint64_t count);
 
   Async<> publish();
   Async<Result<void>> publish_run();
@@ -119,6 +130,8 @@ class Outbox {
   Async<Result<void>> take_acknowledgements(Current& current);
   Async<Result<OutboxBatch>> batch_of(std::uint64_t number);
   Async<Result<void>> read_runs(Current& current, std::uint64_t number, std::vector<IdRun> runs);
+  Async<Result<void>> read_back(std::vector<IdRun> runs,
+                                std::unordered_map<std::uint64_t, OutboxRow>& found);
   std::string headers_of(const Ready& ready, std::uint64_t expected_sequence) const;
 
   Async<> keep_marks();
@@ -142,13 +155,14 @@ class Outbox {
   std::vector<std::uint64_t> suspects_;
   Time suspects_until_{};
   Duration poll_pause_{};
-  std::optional<OutboxHorizon> horizon_;   // To be settled.
-  std::optional<OutboxSnapshot> decided_;  // Sees everything up to the horizon...
-  std::optional<Position> decided_at_;     // ...once the feed has come here.
+  std::optional<OutboxHorizon> horizon_;  // To be settled from the table.
   Time settle_at_{};
+  std::optional<LeftOut> left_out_;
+  std::uint64_t passed_count_ = 0;
   std::uint64_t settled_id_ = 0;
   std::deque<Settled> settled_;
   std::deque<OutboxBatch> recent_;  // Numbered and not read yet, the newest; bounded.
+  Snapshot seen_;                   // Of the numbering that came last.
 
   // Publishing.
   std::uint64_t published_ = 0;
@@ -160,6 +174,7 @@ class Outbox {
   std::optional<Error> ended_;
   Event ended_event_;
   Event numbered_event_;
+  Event passed_event_;
   Event opened_event_;
 
   Counter& numbered_total_;
@@ -167,13 +182,19 @@ class Outbox {
   Counter& bytes_total_;
   Counter& dead_letters_total_;
   Counter& stragglers_total_;
+  Counter& read_back_total_;
   Counter& restarts_total_;
   Counter& emptied_total_;
   Gauge& waiting_;
+  Gauge& rows_bytes_;
   Gauge& oldest_age_seconds_;
   Gauge& alarm_;
   Gauge& gap_;
   Histogram& delay_;
+  // Where that time goes, once the feed has told of a commit.
+  Histogram& numbering_;
+  Histogram& reading_;
+  Histogram& acknowledging_;
   Current* current_ = nullptr;
   std::unique_ptr<Scope> scope_;
 };

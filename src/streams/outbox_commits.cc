@@ -21,6 +21,7 @@ void OutboxCommits::forget_seen(const Snapshot& snapshot) {
     runs_count_ -= committed.runs.size();
     return true;
   });
+  rows_.forget_seen(snapshot);
 }
 
 std::vector<IdRun> OutboxCommits::take(std::uint64_t rows_max) {
@@ -56,6 +57,7 @@ std::vector<IdRun> OutboxCommits::take(std::uint64_t rows_max) {
 void OutboxCommits::forget_all() noexcept {
   open_.clear();
   queue_.clear();
+  rows_.clear();
   runs_count_ = 0;
 }
 
@@ -89,7 +91,7 @@ void OutboxCommits::changed(TransactionId transaction, const ChangedRow& row) {
   std::vector<IdRun>& runs = open_[transaction];
   if (!runs.empty() && runs.back().first + runs.back().count == *id) {
     ++runs.back().count;
-    return;
+    return rows_.keep(transaction, *id, row);
   }
   if (runs_count_ >= runs_max_) {
     log_warning("outbox",
@@ -101,12 +103,14 @@ void OutboxCommits::changed(TransactionId transaction, const ChangedRow& row) {
   }
   runs.push_back({.first = *id, .count = 1});
   ++runs_count_;
+  rows_.keep(transaction, *id, row);
 }
 
 void OutboxCommits::aborted(TransactionId transaction) {
   if (transaction == forgotten_) forgotten_.reset();
   const auto found = open_.find(transaction);
   if (found == open_.end()) return;
+  rows_.forget(transaction);
   runs_count_ -= found->second.size();
   open_.erase(found);
 }
@@ -119,7 +123,9 @@ void OutboxCommits::committed(TransactionId transaction, Position end, WallTime 
   }
   const auto found = open_.find(transaction);
   if (found == open_.end()) return;
-  queue_.push_back({.transaction = transaction, .runs = std::move(found->second)});
+  ++told_count_;
+  queue_.push_back(
+      {.transaction = transaction, .runs = std::move(found->second), .told_at = loop_.now()});
   open_.erase(found);
   changed_.notify_all();
 }

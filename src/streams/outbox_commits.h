@@ -6,6 +6,7 @@
 
 #include "runtime/event.h"
 #include "streams/outbox_plan.h"
+#include "streams/outbox_rows.h"
 #include "timeline/feed.h"
 
 #include <cstdint>
@@ -20,8 +21,10 @@ class OutboxCommits final : public FeedConsumer {
  public:
   static constexpr std::size_t runs_max_default = 1'000'000;
 
-  explicit OutboxCommits(Loop& loop, std::size_t runs_max = runs_max_default)
-      : runs_max_(runs_max), changed_(loop) {}
+  explicit OutboxCommits(Loop& loop,
+                         std::size_t runs_max = runs_max_default,
+                         std::size_t rows_size_max = OutboxRows::size_max_default)
+      : loop_(loop), runs_max_(runs_max), rows_(rows_size_max), changed_(loop) {}
 
   // True while every commit is told of.
   bool live() const noexcept { return live_; }
@@ -37,11 +40,21 @@ class OutboxCommits final : public FeedConsumer {
   bool empty() const noexcept { return queue_.empty(); }
   std::vector<TransactionId> waiting() const;
 
+  // Transactions that were told of so far, and those of them that wait no longer.
+  std::uint64_t told_count() const noexcept { return told_count_; }
+  std::uint64_t taken_count() const noexcept { return told_count_ - queue_.size(); }
+
+  // When the first of them was told of. Requires that there is one.
+  Time first_told_at() const noexcept { return queue_.front().told_at; }
+
   // Takes transactions that the snapshot sees off the queue: they were numbered from the table.
   void forget_seen(const Snapshot& snapshot);
 
   // Takes rows in their order, as many as fit.
   std::vector<IdRun> take(std::uint64_t rows_max);
+
+  // The rows themselves, also of those that were taken, as far as they were kept.
+  OutboxRows& rows() noexcept { return rows_; }
 
   // Waits until a commit, a beginning or an end of life was told of. The deadline is kept to 10 ms.
   Event::Wait changed(Deadline deadline) { return changed_.wait(deadline); }
@@ -60,13 +73,17 @@ class OutboxCommits final : public FeedConsumer {
   struct Committed {
     TransactionId transaction = 0;
     std::vector<IdRun> runs;
+    Time told_at{};
   };
   void forget_all() noexcept;
   void begin_anew();
 
+  Loop& loop_;
   std::size_t runs_max_;
+  OutboxRows rows_;
   std::unordered_map<TransactionId, std::vector<IdRun>> open_;
   std::deque<Committed> queue_;
+  std::uint64_t told_count_ = 0;
   std::size_t runs_count_ = 0;              // Of both.
   std::optional<TransactionId> forgotten_;  // Under way, and its first rows did not fit.
   Position position_;

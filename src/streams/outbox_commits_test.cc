@@ -43,6 +43,26 @@ TEST_F(OutboxCommitsTest, GivesRowsInTheOrderOfTheCommits) {
   EXPECT_TRUE(commits.take(100).empty());
 }
 
+TEST_F(OutboxCommitsTest, CountsTransactions) {
+  commits.resumed(1, Position{10}, Snapshot());
+  row(5, 1);
+  row(6, 3);
+  row(6, 5);
+  commit(5, 20);
+  commit(6, 30);
+  EXPECT_EQ(commits.told_count(), 2U);
+  EXPECT_EQ(commits.taken_count(), 0U);
+  (void)commits.take(2);
+  EXPECT_EQ(commits.taken_count(), 1U) << "of the other one a row is left";
+  (void)commits.take(2);
+  EXPECT_EQ(commits.taken_count(), 2U);
+  row(7, 7);
+  commit(7, 40);
+  commits.lost();
+  EXPECT_EQ(commits.told_count(), 3U);
+  EXPECT_EQ(commits.taken_count(), 3U) << "nobody waits for what is forgotten";
+}
+
 TEST_F(OutboxCommitsTest, JoinsAndCutsRuns) {
   commits.resumed(1, Position{10}, Snapshot());
   for (std::uint64_t id = 1; id <= 5; ++id)

@@ -32,6 +32,11 @@ void Outbox::numbered(std::uint64_t count) {
   if (count > 0) numbered_event_.notify_all();
 }
 
+// So many of the transactions that the feed told of have their numbers.
+void Outbox::pass(std::uint64_t count) {
+  if (std::exchange(passed_count_, count) != count) passed_event_.notify_all();
+}
+
 Async<Result<void>> Outbox::number() {
   // Until the stream has been asked nobody knows which numbers are free.
   if (!opened_) {
@@ -53,17 +58,21 @@ Async<Result<void>> Outbox::number() {
       if (!done) continue;
     }
     const std::uint64_t beginning = beginning_done_;
-    std::vector<IdRun> runs = commits_.take(options_.batch_rows_max);
-    if (!runs.empty()) {
+    if (!commits_.empty()) {
+      const Time told_at = commits_.first_told_at();
+      std::vector<IdRun> runs = commits_.take(options_.batch_rows_max);
+      const std::uint64_t taken_count = commits_.taken_count();
       MERIDIAN_CO_CHECK(co_await number_batch(std::move(runs)));
+      pass(taken_count);
+      numbering_.observe(loop_.now() - told_at);
       continue;
     }
-    if (loop_.now() >= settle_at_) {
-      MERIDIAN_CO_CHECK(co_await settle());
+    pass(commits_.taken_count());
+    if (left_out_) {
+      MERIDIAN_CO_CHECK(co_await number_left_out());
       if (!commits_.live() || commits_.beginning() != beginning || !commits_.empty()) continue;
     }
-    if (co_await commits_.changed(Deadline::at(std::max(settle_at_, loop_.now() + pause_min))) ==
-        Wake::cancelled) {
+    if (co_await commits_.changed(loop_.after(settle_every)) == Wake::cancelled) {
       co_return fail(Errc::cancelled);
     }
   }
@@ -144,8 +153,7 @@ Async<Result<bool>> Outbox::number_before_feed() {
     co_return false;
   }
   polled_.reset();
-  decided_.reset();
-  decided_at_.reset();
+  left_out_.reset();
   beginning_done_ = beginning;
   if (added > 0) {
     log_info("outbox", "numbered what was committed before the feed", {{"rows", added}});
@@ -176,14 +184,17 @@ Async<Result<void>> Outbox::number_batch(std::vector<IdRun> runs) {
     batch.count += run.count;
   Duration pause = pause_min;
   for (;;) {
-    auto done = co_await store_.number(batch, loop_.after(statement_timeout));
-    if (done) break;
-    const Errc code = done.error().code();
+    auto seen = co_await store_.number(batch, loop_.after(statement_timeout));
+    if (seen) {
+      seen_ = *std::move(seen);
+      break;
+    }
+    const Errc code = seen.error().code();
     // The same call again is harmless, whatever became of this one.
     const bool again = code == Errc::unavailable || code == Errc::timeout ||
                        code == Errc::conflict || code == Errc::exhausted;
-    if (!again) co_return done;
-    status_.problem = "numbering: " + done.error().detail();
+    if (!again) co_return std::unexpected(seen.error());
+    status_.problem = "numbering: " + seen.error().detail();
     if (co_await loop_.sleep(pause) != Wake::ready) co_return fail(Errc::cancelled);
     pause = std::min<Duration>(pause * 2, pause_max);
   }
@@ -194,40 +205,71 @@ Async<Result<void>> Outbox::number_batch(std::vector<IdRun> runs) {
   co_return Result<void>();
 }
 
-// Finds out up to which id all rows have numbers, and whether the feed has left any out.
-Async<Result<void>> Outbox::settle() {
-  settle_at_ = loop_.now() + settle_every;
-  if (!horizon_) {
-    MERIDIAN_CO_TRY(const OutboxHorizon horizon,
-                    co_await store_.horizon(loop_.after(statement_timeout)));
-    if (horizon.id > settled_id_) horizon_ = horizon;
-    co_return Result<void>();
-  }
-  if (!decided_) {
-    MERIDIAN_CO_TRY(OutboxSnapshot seen, co_await store_.snapshot(loop_.after(statement_timeout)));
-    if (seen.oldest < horizon_->next_transaction)
-      co_return Result<void>();  // Somebody still writes.
-    MERIDIAN_CO_TRY(decided_at_, co_await store_.covering_position(loop_.after(statement_timeout)));
-    decided_ = std::move(seen);
-  }
-  if (commits_.position() < *decided_at_) co_return Result<void>();
-  const std::uint64_t id = horizon_->id;
+// Numbers rows that the feed did not bring.
+Async<Result<void>> Outbox::number_left_out() {
+  const LeftOut left = *std::exchange(left_out_, std::nullopt);
   MERIDIAN_CO_TRY(const std::uint64_t added,
                   co_await store_.number_backlog(
-                      decided_->text, commits_.waiting(), id, loop_.after(backlog_timeout)));
-  if (added > 0) {
-    stragglers_total_.add(added);
-    log_warning("outbox",
-                "the table has rows that the feed did not bring; they are numbered now",
-                {{"rows", added}});
-    numbered(added);
+                      left.seen, commits_.waiting(), left.id, loop_.after(backlog_timeout)));
+  if (added == 0) co_return Result<void>();
+  stragglers_total_.add(added);
+  log_warning("outbox",
+              "the table has rows that the feed did not bring; they are numbered now",
+              {{"rows", added}});
+  numbered(added);
+  co_return Result<void>();
+}
+
+// Beside the numbering, which goes on meanwhile.
+Async<> Outbox::keep_settled() {
+  while (co_await loop_.sleep(settle_every) == Wake::ready) {
+    if (!status_.by_feed || left_out_) continue;
+    auto done = co_await settle();
+    if (done) continue;
+    if (done.error().code() == Errc::cancelled) co_return;
+    if (done.error().code() == Errc::denied) co_return end(done.error());
+    log_info("outbox",
+             "which rows have numbers is found out later",
+             {{"reason", done.error().detail()}});
   }
-  MERIDIAN_CO_CHECK(co_await store_.mark_settled(id, loop_.after(statement_timeout)));
-  settled_id_ = id;
-  settled_.push_back({.id = id, .numbered = numbered_});
-  horizon_.reset();
-  decided_.reset();
-  decided_at_.reset();
+}
+
+// Finds out up to which id all rows have numbers, and whether the feed has left any out.
+Async<Result<void>> Outbox::settle() {
+  MERIDIAN_CO_TRY(const OutboxHorizon horizon,
+                  co_await store_.horizon(loop_.after(statement_timeout)));
+  if (horizon.id <= settled_id_) co_return Result<void>();
+  OutboxSnapshot seen;
+  for (;;) {
+    MERIDIAN_CO_TRY(seen, co_await store_.snapshot(loop_.after(statement_timeout)));
+    if (seen.oldest >= horizon.next_transaction) break;
+    // Somebody still writes.
+    MERIDIAN_CO_CHECK(to_result(co_await loop_.sleep(settle_every), "writers"));
+  }
+  MERIDIAN_CO_TRY(const Position covered,
+                  co_await store_.covering_position(loop_.after(statement_timeout)));
+  const Deadline deadline = loop_.after(feed_timeout);
+  while (commits_.position() < covered) {
+    if (!status_.by_feed) co_return Result<void>();
+    MERIDIAN_CO_CHECK(to_result(co_await commits_.changed(deadline), "the feed"));
+  }
+  // What was told of until now has its number too.
+  const std::uint64_t told_count = commits_.told_count();
+  while (passed_count_ < told_count) {
+    if (!status_.by_feed) co_return Result<void>();
+    MERIDIAN_CO_CHECK(to_result(co_await passed_event_.wait(deadline), "numbers"));
+  }
+  MERIDIAN_CO_TRY(
+      const bool all_have,
+      co_await store_.all_have_numbers(settled_id_, horizon.id, loop_.after(backlog_timeout)));
+  if (!all_have) {
+    left_out_ = LeftOut{.id = horizon.id, .seen = std::move(seen.text)};
+    commits_.wake();
+    co_return Result<void>();
+  }
+  MERIDIAN_CO_CHECK(co_await store_.mark_settled(horizon.id, loop_.after(statement_timeout)));
+  settled_id_ = std::max(settled_id_, horizon.id);
+  settled_.push_back({.id = horizon.id, .numbered = numbered_});
   co_return Result<void>();
 }
 

@@ -1,7 +1,7 @@
 #include "streams/outbox_store.h"
 
-#include "base/hex.h"
 #include "base/number.h"
+#include "streams/outbox_rows.h"
 #include "wire/postgres/lsn.h"
 
 #include <algorithm>
@@ -37,16 +37,6 @@ std::vector<std::uint64_t> parse_array(std::string_view text) {
     text.remove_prefix(std::min(comma + 1, text.size()));
   }
   return numbers;
-}
-
-// PostgreSQL's bytea_output is hex: \x and two digits a byte.
-Result<std::string> parse_bytea(std::string_view text) {
-  if (!text.starts_with("\\x")) return fail(Errc::invalid, "bytea_output is not hex");
-  text.remove_prefix(2);
-  std::string bytes(text.size() / 2, '\0');
-  auto* const data = reinterpret_cast<std::uint8_t*>(bytes.data());
-  if (!from_hex(text, {data, bytes.size()})) return fail(Errc::invalid, "not a bytea");
-  return bytes;
 }
 
 std::string_view resume_text(OutboxResume resume) {
@@ -102,14 +92,17 @@ Async<Result<OutboxMarks>> SqlOutboxStore::marks(Deadline deadline) {
   co_return marks;
 }
 
-Async<Result<void>> SqlOutboxStore::number(OutboxBatch batch, Deadline deadline) {
-  co_return co_await write(
-      statements_,
-      "SELECT meridian.number_outbox($1, $2::bigint, $3::bigint, $4::bigint[], $5::bigint[])",
-      {std::to_string(batch.first),
-       to_array_text(batch.runs, [](const IdRun& run) { return run.first; }),
-       to_array_text(batch.runs, [](const IdRun& run) { return run.count; })},
-      deadline);
+Async<Result<Snapshot>> SqlOutboxStore::number(OutboxBatch batch, Deadline deadline) {
+  const std::string first = std::to_string(batch.first);
+  const std::string firsts = to_array_text(batch.runs, [](const IdRun& run) { return run.first; });
+  const std::string counts = to_array_text(batch.runs, [](const IdRun& run) { return run.count; });
+  MERIDIAN_CO_TRY(
+      const Rows rows,
+      co_await statements_.run("SELECT meridian.number_outbox($1, $2::bigint, $3::bigint,"
+                               " $4::bigint[], $5::bigint[]), pg_current_snapshot()",
+                               {lease_, epoch_, first, firsts, counts},
+                               deadline));
+  co_return Snapshot::parse(rows.text(0, 1));
 }
 
 Async<Result<std::uint64_t>> SqlOutboxStore::number_backlog(std::string snapshot,
@@ -128,7 +121,7 @@ Async<Result<std::uint64_t>> SqlOutboxStore::number_backlog(std::string snapshot
 
 Async<Result<OutboxSnapshot>> SqlOutboxStore::snapshot(Deadline deadline) {
   MERIDIAN_CO_TRY(const Rows rows,
-                  co_await statements_.run(
+                  co_await reading_.run(
                       "SELECT s, pg_snapshot_xmin(s) FROM pg_current_snapshot() s", {}, deadline));
   MERIDIAN_CO_TRY(Snapshot snapshot, Snapshot::parse(rows.text(0, 0)));
   co_return OutboxSnapshot{.snapshot = std::move(snapshot),
@@ -138,11 +131,11 @@ Async<Result<OutboxSnapshot>> SqlOutboxStore::snapshot(Deadline deadline) {
 
 // A commit that did not wait for the disk is covered by one that does.
 Async<Result<Position>> SqlOutboxStore::covering_position(Deadline deadline) {
-  auto nudged = co_await statements_.run(
+  auto nudged = co_await reading_.run(
       "SELECT pg_logical_emit_message(true, 'meridian.nudge', '')", {}, deadline);
   if (!nudged) co_return std::unexpected(nudged.error());
   MERIDIAN_CO_TRY(const Rows rows,
-                  co_await statements_.run("SELECT pg_current_wal_flush_lsn()", {}, deadline));
+                  co_await reading_.run("SELECT pg_current_wal_flush_lsn()", {}, deadline));
   const auto position = postgres::Lsn::parse(rows.text(0, 0));
   if (!position) co_return fail(Errc::invalid, "not a position in the log");
   co_return Position{position->value};
@@ -153,24 +146,41 @@ Async<Result<bool>> SqlOutboxStore::any_awaits_standby(std::vector<std::uint64_t
   const std::string list =
       to_array_text(transactions, [](std::uint64_t id) { return static_cast<std::uint32_t>(id); });
   MERIDIAN_CO_TRY(const Rows rows,
-                  co_await statements_.run("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE"
-                                           " wait_event = 'SyncRep' AND backend_xid::text::bigint ="
-                                           " ANY ($1::bigint[]))",
-                                           {list},
-                                           deadline));
+                  co_await reading_.run("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE"
+                                        " wait_event = 'SyncRep' AND backend_xid::text::bigint ="
+                                        " ANY ($1::bigint[]))",
+                                        {list},
+                                        deadline));
+  co_return rows.flag(0, 0);
+}
+
+Async<Result<bool>> SqlOutboxStore::all_have_numbers(std::uint64_t behind_id,
+                                                     std::uint64_t id_limit,
+                                                     Deadline deadline) {
+  const std::string behind = std::to_string(behind_id);
+  const std::string limit = std::to_string(id_limit);
+  MERIDIAN_CO_TRY(
+      const Rows rows,
+      co_await slow_.run(
+          "SELECT NOT EXISTS (SELECT FROM meridian.outbox o"
+          " WHERE o.id > $1::bigint AND o.id <= $2::bigint AND NOT o.id <@ (SELECT"
+          " coalesce(range_agg(int8range(f, f + l)), '{}') FROM meridian.outbox_batches b,"
+          " unnest(b.ids, b.counts) AS r(f, l) WHERE b.id_max > $1::bigint))",
+          {behind, limit},
+          deadline));
   co_return rows.flag(0, 0);
 }
 
 // Two statements: the transaction id has to be read after the row id.
 Async<Result<OutboxHorizon>> SqlOutboxStore::horizon(Deadline deadline) {
   MERIDIAN_CO_TRY(const Rows drawn,
-                  co_await statements_.run("SELECT CASE WHEN is_called THEN last_value ELSE 0 END"
-                                           " FROM meridian.outbox_id",
-                                           {},
-                                           deadline));
+                  co_await reading_.run("SELECT CASE WHEN is_called THEN last_value ELSE 0 END"
+                                        " FROM meridian.outbox_id",
+                                        {},
+                                        deadline));
   MERIDIAN_CO_TRY(
       const Rows next,
-      co_await statements_.run("SELECT pg_snapshot_xmax(pg_current_snapshot())", {}, deadline));
+      co_await reading_.run("SELECT pg_snapshot_xmax(pg_current_snapshot())", {}, deadline));
   co_return OutboxHorizon{.id = to_number(drawn.text(0, 0)),
                           .next_transaction = to_number(next.text(0, 0))};
 }
@@ -258,6 +268,8 @@ Async<Result<std::string>> SqlOutboxStore::payload(std::uint64_t id, Deadline de
   co_return parse_bytea(rows.text(0, 0));
 }
 
+// These two marks may be behind what is so, and numbering waits for the row that they are in: they
+// do not wait for the disk.
 Async<Result<void>> SqlOutboxStore::mark_published(std::uint64_t number,
                                                    std::string stream_created,
                                                    std::uint64_t sequence,
@@ -265,7 +277,8 @@ Async<Result<void>> SqlOutboxStore::mark_published(std::uint64_t number,
                                                    Deadline deadline) {
   co_return co_await write(
       marking_,
-      "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
+      "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint),"
+      " set_config('synchronous_commit', 'off', true))"
       " UPDATE meridian.outbox_state SET published = $3::bigint, stream_created = $4,"
       " stream_sequence = $5::bigint, done_id = greatest(done_id, $6::bigint), condition = ''"
       " FROM fence WHERE name = 'outbox'",
@@ -279,7 +292,8 @@ Async<Result<void>> SqlOutboxStore::mark_published(std::uint64_t number,
 Async<Result<void>> SqlOutboxStore::mark_settled(std::uint64_t id, Deadline deadline) {
   co_return co_await write(
       marking_,
-      "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint))"
+      "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint),"
+      " set_config('synchronous_commit', 'off', true))"
       " UPDATE meridian.outbox_state SET settled_id = greatest(settled_id, $3::bigint)"
       " FROM fence WHERE name = 'outbox'",
       {std::to_string(id)},

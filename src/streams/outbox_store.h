@@ -56,8 +56,9 @@ class OutboxStore {
 
   virtual Async<Result<OutboxMarks>> marks(Deadline deadline) = 0;
 
-  // Gives numbers from batch.first on. The same call again changes nothing.
-  virtual Async<Result<void>> number(OutboxBatch batch, Deadline deadline) = 0;
+  // Gives numbers from batch.first on. The same call again changes nothing. Returns who can be seen
+  // by then.
+  virtual Async<Result<Snapshot>> number(OutboxBatch batch, Deadline deadline) = 0;
 
   // Numbers what the snapshot sees and what has no number, but for the transactions of `excluded`
   // and ids above `id_limit`. Returns how many.
@@ -74,6 +75,10 @@ class OutboxStore {
   // for a standby.
   virtual Async<Result<bool>> any_awaits_standby(std::vector<std::uint64_t> transactions,
                                                  Deadline deadline) = 0;
+  // Whether every row behind this id and up to that one has a number.
+  virtual Async<Result<bool>> all_have_numbers(std::uint64_t behind_id,
+                                               std::uint64_t id_limit,
+                                               Deadline deadline) = 0;
   virtual Async<Result<OutboxHorizon>> horizon(Deadline deadline) = 0;
 
   // The batches from the one that has this number on, at most count_max of them.
@@ -110,7 +115,7 @@ class SqlOutboxStore final : public OutboxStore {
   // order of what it is asked, and a commit waits for the disk.
   struct Sessions {
     Statements& numbering;
-    Statements& reading;
+    Statements& reading;  // And what is found out beside the numbering.
     Statements& marking;
     Statements& slow;  // For what takes long.
   };
@@ -126,7 +131,7 @@ class SqlOutboxStore final : public OutboxStore {
   void set_epoch(std::uint64_t epoch) { epoch_ = std::to_string(epoch); }
 
   Async<Result<OutboxMarks>> marks(Deadline deadline) override;
-  Async<Result<void>> number(OutboxBatch batch, Deadline deadline) override;
+  Async<Result<Snapshot>> number(OutboxBatch batch, Deadline deadline) override;
   Async<Result<std::uint64_t>> number_backlog(std::string snapshot,
                                               std::vector<TransactionId> excluded,
                                               std::uint64_t id_limit,
@@ -135,6 +140,9 @@ class SqlOutboxStore final : public OutboxStore {
   Async<Result<Position>> covering_position(Deadline deadline) override;
   Async<Result<bool>> any_awaits_standby(std::vector<std::uint64_t> transactions,
                                          Deadline deadline) override;
+  Async<Result<bool>> all_have_numbers(std::uint64_t behind_id,
+                                       std::uint64_t id_limit,
+                                       Deadline deadline) override;
   Async<Result<OutboxHorizon>> horizon(Deadline deadline) override;
   Async<Result<std::vector<OutboxBatch>>> batches(std::uint64_t number,
                                                   std::size_t count_max,

@@ -15,7 +15,7 @@ std::deque<Progress::Entry>::iterator Progress::find(std::uint64_t sequence) {
 void Progress::restore(StreamPlace place) {
   if (place.sequence <= floor_.sequence) return;
   const auto at = find(place.sequence);
-  const Entry entry{.place = place, .arrived = false, .done = true};
+  const Entry entry{.place = place, .done = true};
   if (at != places_.end() && at->place.sequence == place.sequence) {
     if (at->place.time < place.time) *at = entry;
     return;
@@ -24,14 +24,7 @@ void Progress::restore(StreamPlace place) {
 }
 
 Progress::Arrival Progress::arrive(StreamPlace place) {
-  if (place.sequence > newest_) {
-    newest_ = place.sequence;
-    // What was done before and does not come again has left the stream.
-    for (Entry& entry : places_) {
-      if (entry.place.sequence > place.sequence) break;
-      entry.arrived = true;
-    }
-  }
+  newest_ = std::max(newest_, place.sequence);
   const auto at = find(place.sequence);
   if (at != places_.end() && at->place.sequence == place.sequence) {
     if (at->place.time == place.time) {
@@ -40,12 +33,12 @@ Progress::Arrival Progress::arrive(StreamPlace place) {
       return Arrival::done;
     }
     if (at->done) ++under_way_;
-    *at = {.place = place, .arrived = true, .done = false};
+    *at = {.place = place, .done = false};
     return Arrival::reused;
   }
   const bool passed = place.sequence <= floor_.sequence;
   if (passed && place.time <= floor_.time) return Arrival::done;
-  places_.insert(at, {.place = place, .arrived = true, .done = false});
+  places_.insert(at, {.place = place, .done = false});
   ++under_way_;
   return passed ? Arrival::reused : Arrival::fresh;
 }
@@ -59,7 +52,7 @@ void Progress::finish(std::uint64_t sequence) {
 }
 
 void Progress::raise_floor() {
-  while (!places_.empty() && places_.front().arrived && places_.front().done) {
+  while (!places_.empty() && places_.front().done && places_.front().place.sequence <= newest_) {
     const StreamPlace place = places_.front().place;
     if (place.sequence >= floor_.sequence) {
       floor_ = {.sequence = place.sequence, .time = std::max(place.time, floor_.time)};

@@ -44,6 +44,11 @@ class Progress {
   // Nothing is left of what the stream has up to there. Requires idle().
   void advance(StreamPlace place);
 
+  // Whether every message that arrived is done, of those up to this sequence.
+  bool all_done_to(std::uint64_t sequence) const noexcept {
+    return places_.empty() || places_.front().place.sequence > sequence;
+  }
+
   bool idle() const noexcept { return under_way_ == 0; }
   std::size_t under_way() const noexcept { return under_way_; }
   // Places that are remembered beyond the floor.
@@ -52,7 +57,6 @@ class Progress {
  private:
   struct Entry {
     StreamPlace place;
-    bool arrived = false;
     bool done = false;
   };
 
@@ -61,7 +65,9 @@ class Progress {
 
   StreamPlace floor_;
   std::deque<Entry> places_;  // By sequence.
-  std::uint64_t newest_ = 0;  // The highest sequence that arrived.
+  // The highest sequence that arrived. What was done before, is not above it and does not come
+  // again has left the stream.
+  std::uint64_t newest_ = 0;
   std::size_t under_way_ = 0;
 };
 

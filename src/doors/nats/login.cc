@@ -297,8 +297,7 @@ Async<bool> NatsVisit::connect(nats::ConnectOptions options) {
     nats::append_info(to_client_, told);
   }
   from_client_.set_payload_size_max(static_cast<std::size_t>(told_payload_max_));
-  from_server_ = nats::Parser(
-      nats::Sender::server,
+  from_server_.begin_anew(
       {.line_size_max = 65'536,
        .payload_size_max = static_cast<std::size_t>(std::max<std::int64_t>(info_.max_payload, 0))});
   if (verbose_) to_client_ += nats::ok_bytes;

@@ -152,13 +152,20 @@ END
 $body$)sql",
 };
 
-const std::array<Migration, 6> all{
+constexpr std::array<std::string_view, 1> seventh{
+    // Those behind what is settled are asked for each second, and those before it are kept for
+    // hours.
+    "CREATE INDEX outbox_batches_id_max ON meridian.outbox_batches (id_max)",
+};
+
+const std::array<Migration, 7> all{
     Migration{.version = 1, .name = "revocations and trail heads", .statements = first},
     Migration{.version = 2, .name = "who asks, inside the database", .statements = second},
     Migration{.version = 3, .name = "changes of the schema", .statements = third},
     Migration{.version = 4, .name = "tables that inherit", .statements = fourth},
     Migration{.version = 5, .name = "leases and the outbox", .statements = outbox_schema},
     Migration{.version = 6, .name = "ingest", .statements = ingest_migration()},
+    Migration{.version = 7, .name = "batches of the outbox by their rows", .statements = seventh},
 };
 
 // Chosen once: the first eight bytes of "meridian" as a number.

@@ -174,20 +174,24 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
   settings.emplace_back("application_name", options.application_name.c_str());
   settings.emplace_back("client_encoding", "UTF8");
   if (options.replication) settings.emplace_back("replication", "database");
+  // How values are printed: alike by whoever reads them and by the feed, whatever the database's
+  // own settings are.
   std::string server_options =
       "-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c TimeZone=UTC";
-  server_options += " -c search_path=pg_catalog,public";
-  if (!options.server_commit) server_options += " -c synchronous_commit=local";
-  if (options.statement_timeout != Duration::zero()) {
+  if (!options.replication) server_options += " -c search_path=pg_catalog,public";
+  if (!options.replication && !options.server_commit) {
+    server_options += " -c synchronous_commit=local";
+  }
+  if (!options.replication && options.statement_timeout != Duration::zero()) {
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.statement_timeout);
     server_options += " -c statement_timeout=" + std::to_string(millis.count());
   }
-  if (options.lock_timeout != Duration::zero()) {
+  if (!options.replication && options.lock_timeout != Duration::zero()) {
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.lock_timeout);
     server_options += " -c lock_timeout=" + std::to_string(millis.count());
   }
   if (!options.settings.empty()) server_options += " " + options.settings;
-  if (!options.replication) settings.emplace_back("options", server_options.c_str());
+  settings.emplace_back("options", server_options.c_str());
   // Only the first dbname is read as a URL; what follows overrides parts of it (libpq,
   // PQconnectdbParams).
   if (!options.database.empty()) settings.emplace_back("dbname", options.database.c_str());

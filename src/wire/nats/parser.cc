@@ -8,6 +8,7 @@ namespace meridian::nats {
 namespace {
 
 constexpr std::size_t kept_capacity_max = 16 * 1024;
+constexpr std::size_t remembered_size_max = 512;
 constexpr std::size_t size_digits_max = 9;  // The server's maxParseSizeLen.
 
 struct Verb {
@@ -121,17 +122,6 @@ std::string_view trim(std::string_view text) noexcept {
 
 }  // namespace
 
-// The first line of an operation. Its views are into the line.
-struct Parser::Line {
-  Operation operation{};
-  std::size_t size = 0;  // With its end.
-  std::size_t headers_size = 0;
-  std::size_t message_size = 0;  // Headers and payload.
-  bool has_message = false;
-
-  std::size_t whole_size() const noexcept { return size + (has_message ? message_size + 2 : 0); }
-};
-
 std::string_view to_error_text(Fault fault) noexcept {
   switch (fault) {
     case Fault::unknown_operation:
@@ -234,6 +224,25 @@ std::expected<Parser::Line, Fault> Parser::read_line(std::string_view line) cons
   return read;
 }
 
+void Parser::begin_anew(ParserLimits limits) {
+  limits_ = limits;
+  pending_.clear();
+  needed_size_ = 0;
+  taken_.clear();
+  last_text_.clear();
+}
+
+void Parser::remember(const Line& line, std::string_view text) {
+  if (text.size() > remembered_size_max) return;
+  last_text_.assign(text);
+  last_ = line;
+  for (std::string_view* const view :
+       {&last_.operation.subject, &last_.operation.sid, &last_.operation.reply}) {
+    if (view->empty()) continue;
+    *view = {last_text_.data() + (view->data() - text.data()), view->size()};
+  }
+}
+
 Operation Parser::complete(const Line& line, std::string_view raw) {
   Operation operation = line.operation;
   operation.raw = raw;
@@ -258,23 +267,30 @@ std::expected<std::optional<Operation>, Fault> Parser::next(std::string_view& in
   if (taken_.capacity() > kept_capacity_max) taken_ = {};
   if (pending_.empty()) {
     if (input.empty()) return std::nullopt;
-    const std::size_t line_end = input.find('\n');
-    if (line_end == std::string_view::npos) {
-      if (const auto fault = check_unfinished(input)) return std::unexpected(*fault);
-      pending_ = input;
-      needed_size_ = 0;
-      input = {};
-      return std::nullopt;
+    Line line;
+    if (!last_text_.empty() && input.starts_with(last_text_)) {
+      line = last_;
+    } else {
+      const std::size_t line_end = input.find('\n');
+      if (line_end == std::string_view::npos) {
+        if (const auto fault = check_unfinished(input)) return std::unexpected(*fault);
+        pending_ = input;
+        needed_size_ = 0;
+        input = {};
+        return std::nullopt;
+      }
+      const auto read = read_line(input.substr(0, line_end + 1));
+      if (!read) return std::unexpected(read.error());
+      line = *read;
+      if (line.has_message) remember(line, input.substr(0, line.size));
     }
-    const auto line = read_line(input.substr(0, line_end + 1));
-    if (!line) return std::unexpected(line.error());
-    const std::string_view raw = input.substr(0, line->whole_size());
-    if (end_is_wrong(*line, raw)) return std::unexpected(Fault::unknown_operation);
-    if (raw.size() == line->whole_size()) {
+    const std::string_view raw = input.substr(0, line.whole_size());
+    if (end_is_wrong(line, raw)) return std::unexpected(Fault::unknown_operation);
+    if (raw.size() == line.whole_size()) {
       input.remove_prefix(raw.size());
-      return complete(*line, raw);
+      return complete(line, raw);
     }
-    needed_size_ = line->whole_size();
+    needed_size_ = line.whole_size();
     pending_.reserve(needed_size_);
     pending_ = input;
     input = {};

@@ -39,23 +39,41 @@ std::string_view to_error_text(Fault fault) noexcept;
 class Parser {
  public:
   Parser(Sender sender, ParserLimits limits) : sender_(sender), limits_(limits) {}
+  Parser(const Parser&) = delete;
+  Parser& operator=(const Parser&) = delete;
 
   // Takes the next operation off the front of `input`; empty when it is not all there, and then all
   // of `input` was taken. The operation is good until the next call, and while the input's bytes
   // live. After a fault there is no next.
   std::expected<std::optional<Operation>, Fault> next(std::string_view& input);
 
-  void set_payload_size_max(std::size_t size) noexcept { limits_.payload_size_max = size; }
+  void set_payload_size_max(std::size_t size) noexcept {
+    limits_.payload_size_max = size;
+    last_text_.clear();  // It was judged by the old limit.
+  }
+
+  // Forgets what came, and goes by other limits.
+  void begin_anew(ParserLimits limits);
 
   // Bytes of an operation that is not all there.
   std::size_t pending_size() const noexcept { return pending_.size(); }
 
  private:
-  struct Line;
+  // The first line of an operation. Its views are into the line.
+  struct Line {
+    Operation operation{};
+    std::size_t size = 0;  // With its end.
+    std::size_t headers_size = 0;
+    std::size_t message_size = 0;  // Headers and payload.
+    bool has_message = false;
+
+    std::size_t whole_size() const noexcept { return size + (has_message ? message_size + 2 : 0); }
+  };
 
   std::optional<Fault> check_unfinished(std::string_view line) const noexcept;
   std::size_t line_size_max(OperationKind kind) const noexcept;
   std::expected<Line, Fault> read_line(std::string_view line) const;
+  void remember(const Line& line, std::string_view text);
   static Operation complete(const Line& line, std::string_view raw);
 
   Sender sender_;
@@ -63,6 +81,10 @@ class Parser {
   std::string pending_;          // The beginning of an operation.
   std::size_t needed_size_ = 0;  // Of which the line is there: its whole size.
   std::string taken_;            // The operation that was returned last, if it came in pieces.
+  // Messages in a row often begin alike: the last line of one, with its end, and what it says. Its
+  // views are into the text.
+  std::string last_text_;
+  Line last_;
 };
 
 }  // namespace meridian::nats

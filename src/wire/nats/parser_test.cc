@@ -61,6 +61,47 @@ Lines of_client(std::string_view bytes, ParserLimits limits = {}) {
   return read(Sender::client, bytes, limits);
 }
 
+TEST(Parser, MessagesThatBeginAlike) {
+  EXPECT_EQ(of_client("PUB a.b r.x 2\r\nhi\r\nPUB a.b r.x 2\r\nho\r\nPUB a.b r.x 3\r\nhey\r\n"
+                      "PUB a.b r.x 3 \r\nhoy\r\nPING\r\nPUB a.b r.x 3 \r\nhuy\r\n"
+                      "PUB a.b r.x 3 \r\nhuhu\r\n"),
+            (Lines{"PUB subject=a.b reply=r.x payload=hi",
+                   "PUB subject=a.b reply=r.x payload=ho",
+                   "PUB subject=a.b reply=r.x payload=hey",
+                   "PUB subject=a.b reply=r.x payload=hoy",
+                   "PING",
+                   "PUB subject=a.b reply=r.x payload=huy",
+                   "fault: Unknown Protocol Operation"}));
+  const std::string of_server = "HMSG a.b 17 12 14\r\nNATS/1.0\r\n\r\n";
+  EXPECT_EQ(read(Sender::server,
+                 of_server + "hi\r\n" + of_server + "ho\r\nMSG a.b 17 2\r\nhe\r\n" + of_server +
+                     "ha\r\n" + of_server + "h\r\n"),
+            (Lines{"HMSG subject=a.b sid=17 headers=NATS/1.0\r\n\r\n payload=hi",
+                   "HMSG subject=a.b sid=17 headers=NATS/1.0\r\n\r\n payload=ho",
+                   "MSG subject=a.b sid=17 payload=he",
+                   "HMSG subject=a.b sid=17 headers=NATS/1.0\r\n\r\n payload=ha",
+                   "fault: Unknown Protocol Operation"}));
+}
+
+TEST(Parser, ALineLikeTheLastIsJudgedByThePresentLimit) {
+  Parser parser(Sender::client, {});
+  const std::string bytes = "PUB a 2\r\nhi\r\n";
+  std::string_view input = bytes;
+  ASSERT_TRUE(parser.next(input));
+  parser.set_payload_size_max(1);
+  input = bytes;
+  const auto refused = parser.next(input);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error(), Fault::payload_too_large);
+  std::string_view part = "PUB a";
+  Parser another(Sender::client, {});
+  ASSERT_TRUE(another.next(part));
+  another.begin_anew({.payload_size_max = 1});
+  EXPECT_EQ(another.pending_size(), 0U);
+  input = bytes;
+  EXPECT_FALSE(another.next(input));
+}
+
 TEST(Parser, WhatAClientSays) {
   EXPECT_EQ(
       of_client("CONNECT {\"verbose\":false}\r\nPING\r\nPONG\r\n"

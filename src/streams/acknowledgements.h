@@ -1,0 +1,44 @@
+#pragma once
+// What a rule still has to tell the stream about messages that are done. An acknowledgement covers
+// all messages before it, so it waits until those are done too; of messages in a row the last one's
+// says it for all.
+//
+// Bounded by what Progress remembers.
+
+#include "streams/progress.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace meridian {
+
+class Acknowledgements {
+ public:
+  struct Word {
+    std::string reply;
+    std::string text;
+  };
+
+  // The last message of those that were done together.
+  void owe(std::uint64_t sequence, std::string_view reply);
+  // A dead one is told of by itself.
+  void owe_dead(std::uint64_t sequence, std::string_view reply, std::string_view reason);
+
+  // What may be said now, in its order.
+  std::vector<Word> take(const Progress& progress);
+
+  std::size_t owed_count() const noexcept { return owed_.size(); }
+
+ private:
+  struct Owed {
+    std::string reply;
+    std::string dead_reason;  // Empty: it is not dead.
+  };
+  std::map<std::uint64_t, Owed> owed_;  // By sequence.
+};
+
+}  // namespace meridian
