@@ -504,7 +504,8 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     Claim claim{.lease = lease_.name(),
                 .epoch = run.epoch,
                 .number = ++batch_number_,
-                .incarnation = run.kept.incarnation};
+                .incarnation = run.kept.incarnation,
+                .request = RequestId::make(loop_.wall_now(), loop_.random())};
     for (int attempt = 1;; ++attempt) {
       claim.floor = run.progress.floor();
       claim.now = loop_.wall_now();
@@ -530,7 +531,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     }
     // Committed. It is on the trail before the stream hears of it.
     while (true) {
-      auto recorded = co_await record(batch, claim, result);
+      auto recorded = co_await record(batch, claim, result, from);
       if (recorded) break;
       log_error("ingest",
                 "a batch waits for the trail",
@@ -564,20 +565,23 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
 
 Async<Result<void>> IngestRule::record(const IngestBatch& batch,
                                        const Claim& claim,
-                                       const BatchResult& result) {
-  trail::IngestBatch entry{.rule = rule_.name(),
-                           .stream = stream_,
-                           .epoch = claim.epoch,
-                           .number = claim.number,
-                           .first_sequence = UINT64_MAX,
-                           .last_sequence = 0,
-                           .rows_count = result.rows_count,
-                           .duplicates_count = result.duplicates_count,
-                           .dead_count = result.dead_count,
-                           .requests = {}};
+                                       const BatchResult& result,
+                                       Time from) {
+  trail::IngestBatch entry{
+      .rule = rule_.name(),
+      .stream = stream_,
+      .epoch = claim.epoch,
+      .number = claim.number,
+      .first_sequence = UINT64_MAX,
+      .last_sequence = 0,
+      .rows_count = result.rows_count,
+      .duplicates_count = result.duplicates_count,
+      .dead_count = result.dead_count,
+      .requests = {},
+      .duration = loop_.now() - from,
+      .cause = claim.kind == BatchKind::ingest ? std::string_view() : to_string(claim.kind)};
   std::set<std::string_view> requests;
-  auto& messages = const_cast<IngestBatch&>(batch).messages();
-  for (const IngestMessage& message : messages) {
+  for (const IngestMessage& message : batch.messages()) {
     entry.first_sequence = std::min(entry.first_sequence, message.place.sequence);
     entry.last_sequence = std::max(entry.last_sequence, message.place.sequence);
     if (!message.producer.request.empty()) requests.insert(message.producer.request);
@@ -593,7 +597,7 @@ Async<Result<void>> IngestRule::record(const IngestBatch& batch,
     }
     if (list.empty() && each != requests.end()) ++each;  // One that is no request id.
     entry.requests = list;
-    MERIDIAN_CO_CHECK(parts_.trail.append({}, entry));
+    MERIDIAN_CO_CHECK(parts_.trail.append({.request = request_of(batch, claim)}, entry));
   } while (each != requests.end());
   co_return Result<void>();
 }

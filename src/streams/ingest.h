@@ -191,7 +191,8 @@ class IngestRule {
   Async<> note_idle_floor(Run& run);
   Async<Result<void>> record(const IngestBatch& batch,
                              const Claim& claim,
-                             const BatchResult& result);
+                             const BatchResult& result,
+                             Time from);
   Async<Result<std::unique_ptr<IngestSession>>> open_session(const Rule& rule,
                                                              std::int32_t id,
                                                              Deadline deadline);

@@ -52,6 +52,7 @@ class IngestBatch {
   explicit IngestBatch(std::vector<IngestMessage> messages) : messages_(std::move(messages)) {}
 
   std::vector<IngestMessage>& messages() noexcept { return messages_; }
+  const std::vector<IngestMessage>& messages() const noexcept { return messages_; }
   std::size_t count() const noexcept { return messages_.size(); }
   bool any_dead() const noexcept;
   std::vector<StreamPlace> places() const;

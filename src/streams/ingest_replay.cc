@@ -80,7 +80,10 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
   Counts counts;
   if (!letters.empty()) counts.others = letters.size() - std::min(letters.size(), rows.count());
   if (rows.empty()) co_return counts;
-  Claim claim{.kind = BatchKind::retry, .incarnation = kept.incarnation, .now = loop_.wall_now()};
+  Claim claim{.kind = BatchKind::retry,
+              .incarnation = kept.incarnation,
+              .now = loop_.wall_now(),
+              .request = RequestId::make(loop_.wall_now(), loop_.random())};
   std::vector<IngestMessage> messages;
   for (std::size_t row = 0; row < rows.count(); ++row) {
     claim.letters.push_back(parse_number<std::int64_t>(rows.text(row, 0)).value_or(0));
@@ -91,6 +94,7 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
   }
   MERIDIAN_CO_TRY(const auto session, co_await open_session(rule_, kept.id, deadline));
   IngestBatch batch(std::move(messages));
+  const Time from = loop_.now();
   BatchResult result;
   for (int attempt = 1; attempt <= attempts_max; ++attempt) {
     result = co_await session->commit(batch, claim);
@@ -102,7 +106,7 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
     co_await session->close();
   }
   if (result.next != BatchResult::Next::done) co_return fail(Errc::unavailable, reason(result));
-  MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
+  MERIDIAN_CO_CHECK(co_await record(batch, claim, result, from));
   counts.rows = result.rows_count;
   counts.dead = result.dead_count;
   counts.others += result.duplicates_count;
@@ -268,7 +272,9 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
                           .number = ++number,
                           .kind = options.into.empty() ? BatchKind::replay : BatchKind::copy,
                           .incarnation = kept.incarnation,
-                          .now = loop_.wall_now()};
+                          .now = loop_.wall_now(),
+                          .request = RequestId::make(loop_.wall_now(), loop_.random())};
+        const Time from = loop_.now();
         BatchResult result;
         for (int attempt = 1; attempt <= attempts_max; ++attempt) {
           result = co_await session->commit(batch, claim);
@@ -281,7 +287,7 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
               Errc::unavailable,
               reason(result) + "; it is committed up to " + std::to_string(replay_.last_sequence));
         }
-        MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
+        MERIDIAN_CO_CHECK(co_await record(batch, claim, result, from));
         for (IngestMessage& message : batch.messages())
           jetstream->send(message.delivery.reply(), "+ACK");
         replay_.last_sequence = last;
@@ -422,7 +428,9 @@ Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
                     .number = ++batch_number_,
                     .kind = BatchKind::rollback,
                     .incarnation = kept.incarnation,
-                    .now = loop_.wall_now()};
+                    .now = loop_.wall_now(),
+                    .request = RequestId::make(loop_.wall_now(), loop_.random())};
+  const Time from = loop_.now();
   BatchResult result;
   for (int attempt = 1; attempt <= attempts_max; ++attempt) {
     result = co_await session->commit(batch, claim);
@@ -436,7 +444,7 @@ Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
   if (result.next != BatchResult::Next::done) {
     co_return fail(Errc::invalid, "nothing was undone: " + result.why);
   }
-  MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
+  MERIDIAN_CO_CHECK(co_await record(batch, claim, result, from));
   counts.rows = batch.count();
   co_return counts;
 }

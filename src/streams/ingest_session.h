@@ -4,6 +4,7 @@
 //
 // Belongs to one loop; one batch at a time. close() before it ends.
 
+#include "base/ids.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "streams/ingest_batch.h"
@@ -26,6 +27,8 @@ enum class BatchKind : std::uint8_t {
   retry = 4,  // Of dead letters; not in the ledger.
 };
 
+std::string_view to_string(BatchKind kind) noexcept;
+
 // Under whose ownership a batch is committed, and what the ledger says of it beside its messages.
 struct Claim {
   std::string lease{};
@@ -35,8 +38,14 @@ struct Claim {
   std::int64_t incarnation = 1;
   StreamPlace floor{};
   WallTime now{};
+  // Of its own, for a transaction of messages of several requests.
+  RequestId request{};
   std::vector<std::int64_t> letters{};  // Of a retry: the dead letters, in the batch's order.
 };
+
+// The request id that the transaction of these messages has: theirs, where they arrived and have
+// one and the same. Once they are read.
+RequestId request_of(const IngestBatch& batch, const Claim& claim);
 
 // What came of a batch.
 struct BatchResult {
