@@ -26,12 +26,15 @@ IngestService::IngestService(IngestServiceParts parts)
       loop_(parts_.thread.loop()),
       statements_(loop_, parts_.admin_session),
       nats_(loop_, parts_.blocking, parts_.nats, parts_.metrics),
+      mac_(parts_.stamp_key.empty() ? std::optional<StampMac>()
+                                    : std::optional<StampMac>(parts_.stamp_key)),
       shared_(std::make_unique<IngestParts>(
           IngestParts{.loop = loop_,
                       .statements = statements_,
                       .nats = nats_,
                       .session_options = parts_.role_session,
                       .secret = parts_.secret,
+                      .mac = mac_ ? &*mac_ : nullptr,
                       .trail = parts_.trail,
                       .metrics = parts_.metrics,
                       .owner = parts_.owner,

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -31,6 +32,7 @@ struct IngestServiceParts {
   SessionKeeper::Options admin_session;
   std::function<Result<PostgresOptions>(const std::string& role)> role_session;
   std::function<Secret()> secret;
+  Secret stamp_key;  // Empty: stamps have no MAC.
   std::string owner;
   bool ack_before_commit = false;
 };
@@ -85,6 +87,7 @@ class IngestService {
   EpollLoop& loop_;
   KeptStatements statements_;
   nats::Connector nats_;
+  std::optional<StampMac> mac_;
   std::unique_ptr<IngestParts> shared_;
   std::map<std::string, std::unique_ptr<IngestRule>> rules_;
   Scope scope_;

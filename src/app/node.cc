@@ -468,6 +468,7 @@ Result<void> Node::open_ingest() {
                                               role_keys_, role, server_->database());
                                         },
                                     .secret = [this] { return facts_.get()->identity_secret; },
+                                    .stamp_key = nats_stamp_key_,
                                     .owner = owner,
                                     .ack_before_commit = options_.ack_before_commit}));
   ingest_->start();

@@ -390,7 +390,7 @@ Async<Result<std::unique_ptr<IngestSession>>> IngestRule::open_session(const Rul
                                                                        Deadline deadline) {
   MERIDIAN_CO_TRY(PostgresOptions options, parts_.session_options(rule.settings().role));
   co_return co_await IngestSession::open(
-      loop_, std::move(options), rule, id, parts_.secret(), deadline);
+      loop_, std::move(options), rule, id, parts_.secret(), parts_.mac, deadline);
 }
 
 Async<> IngestRule::dispatch(Run& run) {

@@ -41,6 +41,7 @@ struct IngestParts {
   nats::Connector& nats;
   std::function<Result<PostgresOptions>(const std::string& role)> session_options;
   std::function<Secret()> secret;  // What proofs are made with (wire: meridian.secrets).
+  const StampMac* mac;             // Of nats.stamp_key_file; null: stamps are believed as they are.
   trail::TrailWriter& trail;
   Metrics& metrics;
   std::string owner;  // Of leases: this run of this node.

@@ -121,10 +121,12 @@ RequestId request_of(const IngestBatch& batch, const Claim& claim) {
 IngestSession::IngestSession(EpollLoop& loop,
                              const Rule& rule,
                              std::int32_t rule_id,
+                             const StampMac* mac,
                              std::unique_ptr<PostgresSession> session)
     : loop_(loop),
       rule_(rule),
       rule_id_(rule_id),
+      mac_(mac),
       session_(std::move(session)),
       fields_(*json::FieldReader::make(rule.payload_paths())) {}
 
@@ -133,6 +135,7 @@ Async<Result<std::unique_ptr<IngestSession>>> IngestSession::open(EpollLoop& loo
                                                                   const Rule& rule,
                                                                   std::int32_t rule_id,
                                                                   Secret secret,
+                                                                  const StampMac* mac,
                                                                   Deadline deadline) {
   options.server_commit = true;  // What is acknowledged to the stream is gone from it.
   options.statement_timeout = rule.settings().statement_timeout;
@@ -142,7 +145,8 @@ Async<Result<std::unique_ptr<IngestSession>>> IngestSession::open(EpollLoop& loo
   const std::string role = options.user;
   MERIDIAN_CO_TRY(auto session,
                   co_await PostgresSession::connect(loop, std::move(options), deadline));
-  std::unique_ptr<IngestSession> made(new IngestSession(loop, rule, rule_id, std::move(session)));
+  std::unique_ptr<IngestSession> made(
+      new IngestSession(loop, rule, rule_id, mac, std::move(session)));
   made->proof_ = make_proof(secret, made->session_->process_id(), role, rule_id);
   auto prepared = co_await made->prepare(deadline);
   if (!prepared) {
@@ -299,7 +303,7 @@ std::string IngestSession::ids_space(const Claim& claim) const {
 }
 
 Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
-  batch.read(rule_, fields_, kinds_, fmt::format("{}.{}", claim.epoch, claim.number));
+  batch.read(rule_, fields_, kinds_, fmt::format("{}.{}", claim.epoch, claim.number), mac_);
   Sent sent(claim);
   sent.request = request_of(batch, claim).to_string();
   if (claim.kind != BatchKind::retry) sent.ids = batch.hash_ids(ids_space(claim));

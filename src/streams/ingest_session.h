@@ -64,13 +64,15 @@ struct BatchResult {
 
 class IngestSession {
  public:
-  // `rule` and `secret` outlive it. Errors: those of the connection; invalid and denied where the
-  // statement cannot be prepared: the role lacks a right, a table or a column is missing.
+  // `rule` and `mac` outlive it; `mac`, which may be null, is used on this loop. Errors: those of
+  // the connection; invalid and denied where the statement cannot be prepared: the role lacks a
+  // right, a table or a column is missing.
   static Async<Result<std::unique_ptr<IngestSession>>> open(EpollLoop& loop,
                                                             PostgresOptions options,
                                                             const Rule& rule,
                                                             std::int32_t rule_id,
                                                             Secret secret,
+                                                            const StampMac* mac,
                                                             Deadline deadline);
 
   Async<BatchResult> commit(IngestBatch& batch, Claim claim);
@@ -88,6 +90,7 @@ class IngestSession {
   IngestSession(EpollLoop& loop,
                 const Rule& rule,
                 std::int32_t rule_id,
+                const StampMac* mac,
                 std::unique_ptr<PostgresSession> session);
 
   Async<Result<void>> prepare(Deadline deadline);
@@ -113,6 +116,7 @@ class IngestSession {
   EpollLoop& loop_;
   const Rule& rule_;
   std::int32_t rule_id_;
+  const StampMac* mac_;
   std::string proof_;
   std::unique_ptr<PostgresSession> session_;
   json::FieldReader fields_;
