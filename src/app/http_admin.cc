@@ -204,15 +204,17 @@ Async<http::Response> HttpService::administer_ingest(std::string action,
                                                      json::Value body,
                                                      HttpCaller caller,
                                                      Deadline deadline) {
-  if (!parts_.ingest) {
-    co_return refuse(Error(Errc::not_found,
-                           "this node has no ingest rules: see ingest: in its "
-                           "configuration"));
-  }
+  const auto refuse_none = [] {
+    return refuse(Error(Errc::not_found,
+                        "this node has no ingest rules: see ingest: in its "
+                        "configuration"));
+  };
+  if (!parts_.ingest) co_return refuse_none();
   IngestService& ingest = *parts_.ingest;
   if (action == "status") {
     auto all = co_await ingest.status();
     if (!all) co_return refuse(all.error());
+    if (all->empty()) co_return refuse_none();
     json::Writer writer;
     writer.begin_object().name("rules").begin_array();
     const auto number = [&](std::string_view name, std::uint64_t value) {
@@ -380,12 +382,14 @@ http::Response HttpService::list_views() const {
 }
 
 Async<http::Response> HttpService::outbox_status() {
-  if (!parts_.outbox) {
-    co_return refuse(Error(Errc::not_found,
-                           "nothing is published: there is no rule under `publish`, or no NATS"));
-  }
+  const auto refuse_none = [] {
+    return refuse(Error(Errc::not_found,
+                        "nothing is published: there is no rule under `publish`, or no NATS"));
+  };
+  if (!parts_.outbox) co_return refuse_none();
   auto status = co_await parts_.outbox->status();
   if (!status) co_return refuse(status.error());
+  if (!status->begun) co_return refuse_none();
   const Outbox::Status& outbox = status->outbox;
   json::Writer writer;
   writer.begin_object();

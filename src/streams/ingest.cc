@@ -189,6 +189,8 @@ void IngestRule::start() {
 Async<> IngestRule::close() {
   co_await scope_.close();
   co_await lease_.close();
+  for (Gauge* const gauge : {&counters_->running, &counters_->pending, &counters_->under_way})
+    gauge->set(0);
 }
 
 void IngestRule::enter(State state, std::string why) {
