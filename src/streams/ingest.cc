@@ -362,7 +362,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
     run.pull.emplace(loop_,
                      jetstream,
                      PullOptions{.stream = stream_,
-                                 .consumer = "meridian_" + settings.name,
+                                 .consumer = kept.consumer,
                                  .messages_max = 2 * settings.workers * settings.batch_messages_max,
                                  .bytes_max = 2 * settings.workers * settings.batch_bytes_max});
     enter(State::running, {});
@@ -654,8 +654,7 @@ Async<> IngestRule::note_idle_floor(Run& run) {
   auto stream = co_await run.jetstream.stream_info(stream_, deadline);
   if (!stream || stream->last_sequence <= run.progress.floor().sequence) co_return;
   auto last = co_await run.jetstream.message(stream_, stream->last_sequence, deadline);
-  auto consumer =
-      co_await run.jetstream.consumer_info(stream_, "meridian_" + rule_.settings().name, deadline);
+  auto consumer = co_await run.jetstream.consumer_info(stream_, run.kept.consumer, deadline);
   if (!last || !consumer || consumer->pending_count > 0 || consumer->ack_pending_count > 0) {
     co_return;
   }

@@ -152,6 +152,7 @@ class IngestRule {
   // A row of meridian.ingest_rules.
   struct Kept {
     std::int32_t id = 0;
+    std::string consumer;  // Its name; of this installation alone.
     std::string stream;
     std::string created;
     std::int64_t incarnation = 1;

@@ -151,6 +151,7 @@ class Outbox {
   std::deque<OutboxBatch> recent_;  // Numbered and not read yet, the newest; bounded.
 
   // Publishing.
+  std::string installation_;
   std::uint64_t published_ = 0;
   std::uint64_t published_sequence_ = 0;
   std::string stream_created_;

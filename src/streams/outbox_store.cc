@@ -2,6 +2,7 @@
 
 #include "base/hex.h"
 #include "base/number.h"
+#include "streams/installation.h"
 #include "wire/postgres/lsn.h"
 
 #include <algorithm>
@@ -84,12 +85,14 @@ Async<Result<OutboxMarks>> SqlOutboxStore::marks(Deadline deadline) {
   MERIDIAN_CO_TRY(
       const Rows rows,
       co_await statements_.run("SELECT numbered, published, stream_created, stream_sequence,"
-                               " condition, resume, settled_id, done_id FROM meridian.outbox_state "
-                               "WHERE name = 'outbox'",
+                               " condition, resume, settled_id, done_id, " +
+                                   std::string(installation_sql) +
+                                   " FROM meridian.outbox_state WHERE name = 'outbox'",
                                {},
                                deadline));
   if (rows.count() != 1) co_return fail(Errc::not_found, "meridian.outbox_state has no row");
-  OutboxMarks marks{.numbered = to_number(rows.text(0, 0)),
+  OutboxMarks marks{.installation = std::string(rows.text(0, 8)),
+                    .numbered = to_number(rows.text(0, 0)),
                     .published = to_number(rows.text(0, 1)),
                     .stream_created = std::string(rows.text(0, 2)),
                     .stream_sequence = to_number(rows.text(0, 3)),

@@ -99,6 +99,14 @@ void add_bounds(SettingTable& table) {
        .example = "30d",
        .applies = Applies::at_once});
   table.setting<IngestConfig>(
+      "ingest.*.replicas",
+      [](auto& rule) -> auto& { return rule.replicas; },
+      CountType{.min = 1, .max = 5},
+      {.documentation = "On how many servers of a NATS cluster a stream that is made for this rule "
+                        "is kept.",
+       .example = "3",
+       .applies = Applies::at_once});
+  table.setting<IngestConfig>(
       "ingest.*.dead_letters_max",
       [](auto& rule) -> auto& { return rule.dead_letters_max; },
       CountType{.min = 1, .max = 100'000'000},
