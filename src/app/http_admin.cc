@@ -309,8 +309,20 @@ Async<http::Response> HttpService::administer_ingest(std::string action,
     auto count = co_await ingest.discard(rule, std::move(letters), deadline);
     co_return count ? tell({.others = *count}) : refuse(count.error());
   }
+  const auto time = [&](std::string_view name, std::optional<WallTime>& into) -> Result<void> {
+    const std::string text = text_of(body, name);
+    WallTime parsed;
+    if (text.empty()) return {};
+    if (!parse_rfc3339(text, parsed)) {
+      return fail(Errc::invalid, quote(text) + " is no time as in 2026-01-31T08:00:00Z");
+    }
+    into = parsed;
+    return {};
+  };
   if (action == "rollback") {
-    auto counts = co_await ingest.roll_back(rule, integer("to"), deadline);
+    IngestRule::RollbackPoint to{.sequence = integer("to_sequence")};
+    if (auto read = time("to_time", to.time); !read) co_return refuse(read.error());
+    auto counts = co_await ingest.roll_back(rule, to, deadline);
     co_return counts ? tell(*counts) : refuse(counts.error());
   }
   if (action == "replay-status") {
@@ -336,16 +348,6 @@ Async<http::Response> HttpService::administer_ingest(std::string action,
                                       .to_sequence = integer("to_sequence"),
                                       .into = text_of(body, "into"),
                                       .force = flag("force")};
-    const auto time = [&](std::string_view name, std::optional<WallTime>& into) -> Result<void> {
-      const std::string text = text_of(body, name);
-      WallTime parsed;
-      if (text.empty()) return {};
-      if (!parse_rfc3339(text, parsed)) {
-        return fail(Errc::invalid, quote(text) + " is no time as in 2026-01-31T08:00:00Z");
-      }
-      into = parsed;
-      return {};
-    };
     done = time("from_time", options.from_time);
     if (done) done = time("to_time", options.to_time);
     if (done) done = co_await ingest.start_replay(rule, std::move(options), deadline);

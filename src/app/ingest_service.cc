@@ -284,12 +284,12 @@ Async<Result<void>> IngestService::cancel_replay(std::string rule) {
 }
 
 Async<Result<IngestRule::Counts>> IngestService::roll_back(std::string rule,
-                                                           std::uint64_t to_sequence,
+                                                           IngestRule::RollbackPoint to,
                                                            Deadline deadline) {
   using Answer = IngestRule::Counts;
-  co_return co_await ask<Answer>([this, rule, to_sequence, deadline]() -> Async<Result<Answer>> {
+  co_return co_await ask<Answer>([this, rule, to, deadline]() -> Async<Result<Answer>> {
     MERIDIAN_CO_TRY(const Use found, find(rule));
-    co_return co_await found->roll_back(to_sequence, deadline);
+    co_return co_await found->roll_back(to, deadline);
   });
 }
 

@@ -83,7 +83,7 @@ class IngestService {
   Async<Result<IngestRule::ReplayStatus>> replay_status(std::string rule);
   Async<Result<void>> cancel_replay(std::string rule);
   Async<Result<IngestRule::Counts>> roll_back(std::string rule,
-                                              std::uint64_t to_sequence,
+                                              IngestRule::RollbackPoint to,
                                               Deadline deadline);
 
  private:

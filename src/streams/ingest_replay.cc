@@ -29,6 +29,7 @@ constexpr std::string_view letters_sql =
 constexpr std::string_view ledger_after_sql =
     "SELECT kind, encode(entries, 'hex'), skipped::text FROM meridian.ingest_batches WHERE rule ="
     " $1::integer AND incarnation = $2::bigint AND kind IN (0, 1, 2) AND last_sequence > $3::bigint"
+    " AND last_time > $4::bigint"
     " ORDER BY committed_at";
 constexpr std::string_view dead_after_sql =
     "SELECT sequence, stored_at FROM meridian.dead_letters WHERE rule = $1::integer AND "
@@ -310,8 +311,7 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
   co_return done;
 }
 
-Async<Result<IngestRule::Counts>> IngestRule::roll_back(std::uint64_t to_sequence,
-                                                        Deadline deadline) {
+Async<Result<IngestRule::Counts>> IngestRule::roll_back(RollbackPoint to, Deadline deadline) {
   if (rule_.settings().rollback.empty()) {
     co_return fail(
         Errc::invalid,
@@ -333,7 +333,7 @@ Async<Result<IngestRule::Counts>> IngestRule::roll_back(std::uint64_t to_sequenc
       co_return fail(Errc::cancelled, "the node stops");
     }
   }
-  auto undone = co_await undo(before, to_sequence, deadline);
+  auto undone = co_await undo(before, to, deadline);
   const Shield shield(co_await this_fibre());
   if (!before.paused) {
     auto resumed = co_await resume(false, loop_.after(replay_setup_timeout));
@@ -343,22 +343,28 @@ Async<Result<IngestRule::Counts>> IngestRule::roll_back(std::uint64_t to_sequenc
 }
 
 Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
-                                                   std::uint64_t to_sequence,
+                                                   RollbackPoint to,
                                                    Deadline deadline) {
   const std::string id = std::to_string(kept.id);
   const std::string incarnation = std::to_string(kept.incarnation);
-  const std::string after = std::to_string(to_sequence);
+  if (to.time) to.sequence = 0;
+  const std::int64_t to_time =
+      to.time ? std::chrono::duration_cast<Duration>(to.time->time_since_epoch()).count()
+              : INT64_MIN;
+  const std::string after = std::to_string(to.sequence);
+  const std::string after_time = std::to_string(to_time);
   // What has an effect now: in the order in which it was committed.
   std::map<std::uint64_t, std::int64_t> wanted;
-  MERIDIAN_CO_TRY(
-      const Rows ledger,
-      co_await parts_.statements.run(ledger_after_sql, {id, incarnation, after}, deadline));
+  MERIDIAN_CO_TRY(const Rows ledger,
+                  co_await parts_.statements.run(
+                      ledger_after_sql, {id, incarnation, after, after_time}, deadline));
   for (std::size_t row = 0; row < ledger.count(); ++row) {
     MERIDIAN_CO_TRY(const auto places, decode_places(unhex(ledger.text(row, 1))));
     const std::set<std::size_t> skipped = to_numbers(ledger.text(row, 2));
     const bool undoes = ledger.text(row, 0) == "2";
     for (std::size_t i = 0; i < places.size(); ++i) {
-      if (places[i].sequence <= to_sequence || skipped.contains(i + 1)) continue;
+      const bool stays = places[i].sequence <= to.sequence || places[i].time <= to_time;
+      if (stays || skipped.contains(i + 1)) continue;
       if (undoes) {
         wanted.erase(places[i].sequence);
       } else {
