@@ -204,15 +204,17 @@ Async<http::Response> HttpService::administer_ingest(std::string action,
                                                      json::Value body,
                                                      HttpCaller caller,
                                                      Deadline deadline) {
-  if (!parts_.ingest) {
-    co_return refuse(Error(Errc::not_found,
-                           "this node has no ingest rules: see ingest: in its "
-                           "configuration"));
-  }
+  const auto refuse_none = [] {
+    return refuse(Error(Errc::not_found,
+                        "this node has no ingest rules: see ingest: in its "
+                        "configuration"));
+  };
+  if (!parts_.ingest) co_return refuse_none();
   IngestService& ingest = *parts_.ingest;
   if (action == "status") {
     auto all = co_await ingest.status();
     if (!all) co_return refuse(all.error());
+    if (all->empty()) co_return refuse_none();
     json::Writer writer;
     writer.begin_object().name("rules").begin_array();
     const auto number = [&](std::string_view name, std::uint64_t value) {
@@ -307,8 +309,20 @@ Async<http::Response> HttpService::administer_ingest(std::string action,
     auto count = co_await ingest.discard(rule, std::move(letters), deadline);
     co_return count ? tell({.others = *count}) : refuse(count.error());
   }
+  const auto time = [&](std::string_view name, std::optional<WallTime>& into) -> Result<void> {
+    const std::string text = text_of(body, name);
+    WallTime parsed;
+    if (text.empty()) return {};
+    if (!parse_rfc3339(text, parsed)) {
+      return fail(Errc::invalid, quote(text) + " is no time as in 2026-01-31T08:00:00Z");
+    }
+    into = parsed;
+    return {};
+  };
   if (action == "rollback") {
-    auto counts = co_await ingest.roll_back(rule, integer("to"), deadline);
+    IngestRule::RollbackPoint to{.sequence = integer("to_sequence")};
+    if (auto read = time("to_time", to.time); !read) co_return refuse(read.error());
+    auto counts = co_await ingest.roll_back(rule, to, deadline);
     co_return counts ? tell(*counts) : refuse(counts.error());
   }
   if (action == "replay-status") {
@@ -334,16 +348,6 @@ Async<http::Response> HttpService::administer_ingest(std::string action,
                                       .to_sequence = integer("to_sequence"),
                                       .into = text_of(body, "into"),
                                       .force = flag("force")};
-    const auto time = [&](std::string_view name, std::optional<WallTime>& into) -> Result<void> {
-      const std::string text = text_of(body, name);
-      WallTime parsed;
-      if (text.empty()) return {};
-      if (!parse_rfc3339(text, parsed)) {
-        return fail(Errc::invalid, quote(text) + " is no time as in 2026-01-31T08:00:00Z");
-      }
-      into = parsed;
-      return {};
-    };
     done = time("from_time", options.from_time);
     if (done) done = time("to_time", options.to_time);
     if (done) done = co_await ingest.start_replay(rule, std::move(options), deadline);
@@ -380,12 +384,14 @@ http::Response HttpService::list_views() const {
 }
 
 Async<http::Response> HttpService::outbox_status() {
-  if (!parts_.outbox) {
-    co_return refuse(Error(Errc::not_found,
-                           "nothing is published: there is no rule under `publish`, or no NATS"));
-  }
+  const auto refuse_none = [] {
+    return refuse(Error(Errc::not_found,
+                        "nothing is published: there is no rule under `publish`, or no NATS"));
+  };
+  if (!parts_.outbox) co_return refuse_none();
   auto status = co_await parts_.outbox->status();
   if (!status) co_return refuse(status.error());
+  if (!status->begun) co_return refuse_none();
   const Outbox::Status& outbox = status->outbox;
   json::Writer writer;
   writer.begin_object();

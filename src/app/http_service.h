@@ -39,9 +39,9 @@ struct HttpServiceParts {
   ViewCache cache;
   PoolSet& pools;
   std::vector<std::pair<std::string, const Supervisor*>> engines;  // Those that are owned.
-  OutboxService* outbox = nullptr;                         // Null when nothing is published.
-  std::vector<std::pair<std::string, std::string>> doors;  // Name and address.
-  IngestService* ingest;                                   // Null: there are no rules.
+  OutboxService* outbox = nullptr;                                 // Null where there is no NATS.
+  std::vector<std::pair<std::string, std::string>> doors;          // Name and address.
+  IngestService* ingest;                                           // Likewise.
   std::function<Result<std::string>()>
       reload;  // Reads the configuration again; says what came of it.
 };

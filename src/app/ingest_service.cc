@@ -26,61 +26,114 @@ IngestService::IngestService(IngestServiceParts parts)
       loop_(parts_.thread.loop()),
       statements_(loop_, parts_.admin_session),
       nats_(loop_, parts_.blocking, parts_.nats, parts_.metrics),
+      mac_(parts_.stamp_key.empty() ? std::optional<StampMac>()
+                                    : std::optional<StampMac>(parts_.stamp_key)),
       shared_(std::make_unique<IngestParts>(
           IngestParts{.loop = loop_,
                       .statements = statements_,
                       .nats = nats_,
                       .session_options = parts_.role_session,
                       .secret = parts_.secret,
+                      .mac = mac_ ? &*mac_ : nullptr,
                       .trail = parts_.trail,
                       .metrics = parts_.metrics,
                       .owner = parts_.owner,
                       .ack_before_commit = parts_.ack_before_commit})),
+      wanted_changed_(loop_),
+      some_to_start_(loop_),
       scope_(loop_) {}
 
 IngestService::~IngestService() = default;
 
-Result<std::unique_ptr<IngestService>> IngestService::make(IngestServiceParts parts) {
-  std::unique_ptr<IngestService> service(new IngestService(std::move(parts)));
-  for (const auto& [name, config] : service->parts_.config.ingest) {
-    auto rule = Rule::compile(to_rule_settings(name, config));
+Result<IngestService::Rules> IngestService::compile(const config::Config& config) {
+  Rules rules;
+  for (const auto& [name, settings] : config.ingest) {
+    auto rule = Rule::compile(to_rule_settings(name, settings));
     if (!rule) return fail_while("ingest." + name, rule.error());
-    service->rules_.emplace(name,
-                            std::make_unique<IngestRule>(*service->shared_, *std::move(rule)));
+    rules.emplace(name, *std::move(rule));
   }
-  return service;
+  return rules;
 }
 
 void IngestService::start() {
-  loop_.submit([this] { scope_.spawn(tend()); });
+  loop_.submit([this] {
+    scope_.spawn(tend());
+    scope_.spawn(follow_changes());
+  });
   parts_.thread.start();
 }
 
 void IngestService::schema_changed() {
   loop_.submit([this] {
-    for (const auto& [name, rule] : rules_)
-      rule->try_again();
+    for (const auto& [name, place] : places_)
+      place->rule.try_again();
   });
+}
+
+void IngestService::set_rules(Rules rules) {
+  auto shared = std::make_shared<Rules>(std::move(rules));
+  loop_.submit([this, shared] {
+    wanted_ = std::move(*shared);
+    wanted_changed_.notify_all();
+  });
+}
+
+Async<> IngestService::follow_changes() {
+  for (;;) {
+    while (!wanted_) {
+      if (co_await wanted_changed_.wait() != Wake::ready) co_return;
+    }
+    Rules rules = *std::exchange(wanted_, std::nullopt);
+    std::vector<std::unique_ptr<Place>> gone;
+    for (auto at = places_.begin(); at != places_.end();) {
+      const auto same = rules.find(at->first);
+      if (same != rules.end() && same->second.settings() == at->second->rule.rule().settings()) {
+        rules.erase(same);
+        ++at;
+      } else {
+        gone.push_back(std::move(at->second));
+        at = places_.erase(at);
+      }
+    }
+    {
+      const Shield shield(co_await this_fibre());
+      for (std::unique_ptr<Place>& place : gone)
+        co_await retire(std::move(place));
+    }
+    for (auto& [name, rule] : rules)
+      places_.emplace(name, std::make_unique<Place>(loop_, *shared_, std::move(rule)));
+    some_to_start_.notify_all();
+  }
+}
+
+Async<> IngestService::retire(std::unique_ptr<Place> place) {
+  while (place->users_count > 0)
+    (void)co_await place->left.wait();
+  co_await place->rule.close();
+  log_info("ingest", "a rule is given up", {{"rule", place->rule.rule().name()}});
 }
 
 // Keeps the ledger's and the ids' partitions as they should be; the rules need them to begin.
 Async<> IngestService::tend() {
-  const config::StreamsConfig& streams = parts_.config.streams;
-  const std::string ids_kept = to_interval(streams.ids_kept);
-  const std::string ledger_kept = to_interval(streams.ledger_kept);
-  for (bool started = false;;) {
-    auto rotated =
-        co_await statements_.run(rotate_sql, {ids_kept, ledger_kept}, loop_.after(rotate_timeout));
-    if (!rotated) {
-      log_warning("ingest",
-                  "the ledger's partitions could not be looked after",
-                  {{"reason", rotated.error().detail()}});
-    } else if (!started) {
-      started = true;
-      for (const auto& [name, rule] : rules_)
-        rule->start();
+  const std::string ids_kept = to_interval(parts_.streams.ids_kept);
+  const std::string ledger_kept = to_interval(parts_.streams.ledger_kept);
+  for (;;) {
+    Duration pause = rotate_every;
+    if (!places_.empty()) {
+      auto rotated = co_await statements_.run(
+          rotate_sql, {ids_kept, ledger_kept}, loop_.after(rotate_timeout));
+      if (!rotated) {
+        log_warning("ingest",
+                    "the ledger's partitions could not be looked after",
+                    {{"reason", rotated.error().detail()}});
+        pause = rotate_pause;
+      } else {
+        for (const auto& [name, place] : places_) {
+          if (!std::exchange(place->started, true)) place->rule.start();
+        }
+      }
     }
-    if (co_await loop_.sleep(rotated ? rotate_every : rotate_pause) != Wake::ready) co_return;
+    if (co_await some_to_start_.wait(loop_.after(pause)) == Wake::cancelled) co_return;
   }
 }
 
@@ -91,8 +144,8 @@ Async<> IngestService::close() {
     *closer = std::make_unique<Scope>(loop_);
     (*closer)->spawn([](IngestService& self, std::shared_ptr<Event> done) -> Async<> {
       co_await self.scope_.close();
-      for (const auto& [name, rule] : self.rules_)
-        co_await rule->close();
+      for (const auto& [name, place] : self.places_)
+        co_await place->rule.close();
       co_await self.statements_.close();
       self.parts_.main.submit([done] { done->set(); });
     }(*this, closed));
@@ -125,34 +178,34 @@ Async<Result<T>> IngestService::ask(std::function<Async<Result<T>>()> work) {
   co_return std::move(*shared->answer);
 }
 
-Async<Result<IngestRule*>> IngestService::find(const std::string& rule) {
-  const auto found = rules_.find(rule);
-  if (found == rules_.end()) {
-    co_return fail(Errc::not_found, "there is no ingest rule " + quote(rule));
+Result<IngestService::Use> IngestService::find(const std::string& rule) {
+  const auto found = places_.find(rule);
+  if (found == places_.end()) {
+    return fail(Errc::not_found, "there is no ingest rule " + quote(rule));
   }
-  co_return found->second.get();
+  return Use(*found->second);
 }
 
 Async<Result<std::vector<IngestRule::Status>>> IngestService::status() {
   using Answer = std::vector<IngestRule::Status>;
   co_return co_await ask<Answer>([this]() -> Async<Result<Answer>> {
     Answer all;
-    for (const auto& [name, rule] : rules_)
-      all.push_back(rule->status());
+    for (const auto& [name, place] : places_)
+      all.push_back(place->rule.status());
     co_return all;
   });
 }
 
 Async<Result<void>> IngestService::pause(std::string rule, std::string why, Deadline deadline) {
   co_return co_await ask<void>([this, rule, why, deadline]() -> Async<Result<void>> {
-    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    MERIDIAN_CO_TRY(const Use found, find(rule));
     co_return co_await found->pause(why, deadline);
   });
 }
 
 Async<Result<void>> IngestService::resume(std::string rule, bool accept, Deadline deadline) {
   co_return co_await ask<void>([this, rule, accept, deadline]() -> Async<Result<void>> {
-    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    MERIDIAN_CO_TRY(const Use found, find(rule));
     co_return co_await found->resume(accept, deadline);
   });
 }
@@ -179,7 +232,7 @@ Async<Result<IngestRule::Counts>> IngestService::retry(std::string rule,
                                                        Deadline deadline) {
   using Answer = IngestRule::Counts;
   co_return co_await ask<Answer>([this, rule, letters, deadline]() -> Async<Result<Answer>> {
-    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    MERIDIAN_CO_TRY(const Use found, find(rule));
     co_return co_await found->retry(letters, deadline);
   });
 }
@@ -209,7 +262,7 @@ Async<Result<void>> IngestService::start_replay(std::string rule,
                                                 IngestRule::ReplayOptions options,
                                                 Deadline deadline) {
   co_return co_await ask<void>([this, rule, options, deadline]() -> Async<Result<void>> {
-    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    MERIDIAN_CO_TRY(const Use found, find(rule));
     co_return co_await found->start_replay(options, deadline);
   });
 }
@@ -217,26 +270,26 @@ Async<Result<void>> IngestService::start_replay(std::string rule,
 Async<Result<IngestRule::ReplayStatus>> IngestService::replay_status(std::string rule) {
   using Answer = IngestRule::ReplayStatus;
   co_return co_await ask<Answer>([this, rule]() -> Async<Result<Answer>> {
-    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    MERIDIAN_CO_TRY(const Use found, find(rule));
     co_return found->replay();
   });
 }
 
 Async<Result<void>> IngestService::cancel_replay(std::string rule) {
   co_return co_await ask<void>([this, rule]() -> Async<Result<void>> {
-    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
+    MERIDIAN_CO_TRY(const Use found, find(rule));
     found->cancel_replay();
     co_return Result<void>();
   });
 }
 
 Async<Result<IngestRule::Counts>> IngestService::roll_back(std::string rule,
-                                                           std::uint64_t to_sequence,
+                                                           IngestRule::RollbackPoint to,
                                                            Deadline deadline) {
   using Answer = IngestRule::Counts;
-  co_return co_await ask<Answer>([this, rule, to_sequence, deadline]() -> Async<Result<Answer>> {
-    MERIDIAN_CO_TRY(IngestRule * found, co_await find(rule));
-    co_return co_await found->roll_back(to_sequence, deadline);
+  co_return co_await ask<Answer>([this, rule, to, deadline]() -> Async<Result<Answer>> {
+    MERIDIAN_CO_TRY(const Use found, find(rule));
+    co_return co_await found->roll_back(to, deadline);
   });
 }
 

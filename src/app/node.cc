@@ -86,7 +86,10 @@ Async<Result<void>> Node::open() {
     workers_.push_back(std::make_unique<WorkerThread>());
     reclaimer_.observe_loop(workers_.back()->thread.loop());
   }
-  if (!config_->publish.empty()) outbox_thread_ = std::make_unique<LoopThread>();
+  if (wants_nats()) {
+    outbox_thread_ = std::make_unique<LoopThread>();
+    ingest_thread_ = std::make_unique<LoopThread>();
+  }
   MERIDIAN_CO_CHECK(open_trail());
   MERIDIAN_CO_CHECK(open_gate());
   MERIDIAN_CO_CHECK(co_await open_engines());
@@ -120,8 +123,7 @@ Async<Result<void>> Node::open() {
   timeline_->start();
   // Who was revoked is known before anybody is let in.
   MERIDIAN_CO_CHECK(co_await timeline_->ready(loop_.after(timeline_timeout)));
-  open_outbox();
-  MERIDIAN_CO_CHECK(open_ingest());
+  MERIDIAN_CO_CHECK(open_streams());
   co_return co_await open_doors();
 }
 
@@ -160,7 +162,7 @@ Result<void> Node::open_trail() {
   for (const auto& thread : workers_)
     loops.push_back(&thread->thread.loop());
   if (outbox_thread_) loops.push_back(&outbox_thread_->loop());
-  if (!config_->ingest.empty()) loops.push_back(&ingest_thread_.loop());
+  if (ingest_thread_) loops.push_back(&ingest_thread_->loop());
   trail::TrailSettings settings{.folder = folder_->trail(),
                                 .node = config_->node.name,
                                 .version = std::string(version()),
@@ -289,31 +291,14 @@ Async<Result<void>> Node::open_engines() {
   co_return Result<void>();
 }
 
-void Node::open_outbox() {
-  if (!outbox_thread_) return;
-  if (!nats_there_) {
-    log_error("outbox", "there is no NATS, so rows wait in the table until there is one");
-    return;
-  }
-  outbox_ = std::make_unique<OutboxService>(
-      *outbox_thread_,
-      OutboxServiceParts{.admin_session = [this] { return server_->admin_options(); },
-                         .nats = nats_,
-                         .blocking = blocking_,
-                         .trail = trail_->writer(workers_.size() + 1),
-                         .metrics = metrics_,
-                         .node = config_->node.name,
-                         .config = config_->outbox,
-                         .subjects = outbox_subjects(*config_)});
-  outbox_->start();
+bool Node::wants_nats() const {
+  return !config_->listen.nats.empty() || !config_->listen.nats_websocket.empty() ||
+         !config_->publish.empty() || !config_->ingest.empty();
 }
 
 // Where there is no NATS to stand behind the door, the rest runs.
 Async<Result<void>> Node::open_nats() {
-  if (config_->listen.nats.empty() && config_->listen.nats_websocket.empty() &&
-      config_->publish.empty() && config_->ingest.empty()) {
-    co_return Result<void>();
-  }
+  if (!wants_nats()) co_return Result<void>();
   if (!config_->nats.stamp_key_file.empty()) {
     MERIDIAN_CO_TRY(nats_stamp_key_, config::read_secret_file(config_->nats.stamp_key_file));
     constexpr std::size_t key_size_min = 32;  // As many bytes as the hash has.
@@ -444,33 +429,52 @@ void Node::make_workers() {
   scope_.spawn(pools_->tend(loop_));
 }
 
-Result<void> Node::open_ingest() {
-  if (config_->ingest.empty()) return {};
+// Without rules they wait for some, and have no connections.
+Result<void> Node::open_streams() {
+  if (!outbox_thread_) return {};
+  outbox_thread_->start();
   if (!nats_there_) {
+    ingest_thread_->start();
+    if (!config_->publish.empty()) {
+      log_error("outbox", "there is no NATS, so rows wait in the table until there is one");
+    }
+    if (config_->ingest.empty()) return {};
     return fail(Errc::invalid, "there are ingest rules, and no NATS to read from: set nats.url");
   }
-  const auto shard = static_cast<std::uint32_t>(workers_.size() + (outbox_thread_ ? 2 : 1));
+  const auto shard = static_cast<std::uint32_t>(workers_.size() + 1);
+  outbox_ = std::make_unique<OutboxService>(
+      *outbox_thread_,
+      OutboxServiceParts{.admin_session = [this] { return server_->admin_options(); },
+                         .nats = nats_,
+                         .blocking = blocking_,
+                         .trail = trail_->writer(shard),
+                         .metrics = metrics_,
+                         .node = config_->node.name,
+                         .config = config_->outbox});
+  outbox_->set_subjects(outbox_subjects(*config_));
   // Nobody else's, and no other run's.
   const std::string owner =
       config_->node.name + " " + RequestId::make(loop_.wall_now(), loop_.random()).to_string();
-  MERIDIAN_TRY(ingest_,
-               IngestService::make({.main = loop_,
-                                    .thread = ingest_thread_,
-                                    .config = *config_,
-                                    .metrics = metrics_,
-                                    .blocking = blocking_,
-                                    .nats = nats_,
-                                    .trail = trail_->writer(shard),
-                                    .admin_session = [this] { return server_->admin_options(); },
-                                    .role_session =
-                                        [this](const std::string& role) {
-                                          return server_->role_options(
-                                              role_keys_, role, server_->database());
-                                        },
-                                    .secret = [this] { return facts_.get()->identity_secret; },
-                                    .owner = owner,
-                                    .ack_before_commit = options_.ack_before_commit}));
+  MERIDIAN_TRY(auto rules, IngestService::compile(*config_));
+  ingest_ = std::make_unique<IngestService>(
+      IngestServiceParts{.main = loop_,
+                         .thread = *ingest_thread_,
+                         .streams = config_->streams,
+                         .metrics = metrics_,
+                         .blocking = blocking_,
+                         .nats = nats_,
+                         .trail = trail_->writer(shard + 1),
+                         .admin_session = [this] { return server_->admin_options(); },
+                         .role_session =
+                             [this](const std::string& role) {
+                               return server_->role_options(role_keys_, role, server_->database());
+                             },
+                         .secret = [this] { return facts_.get()->identity_secret; },
+                         .stamp_key = nats_stamp_key_,
+                         .owner = owner,
+                         .ack_before_commit = options_.ack_before_commit});
   ingest_->start();
+  ingest_->set_rules(std::move(rules));
   return {};
 }
 
@@ -559,6 +563,12 @@ Result<std::string> Node::reload() {
     names.push_back(issuer.name);
   MERIDIAN_TRY(auto policy, Policy::compile(told.roles, names, visit_counts_));
   MERIDIAN_TRY(auto exchange, ExchangePolicy::compile(told.exchange, names));
+  MERIDIAN_TRY(auto rules, IngestService::compile(fresh));
+  if (!ingest_ && !rules.empty()) {
+    return fail(Errc::invalid,
+                "there are ingest rules now, and this node began without NATS to read from: "
+                "restart it");
+  }
   if (tls_) {
     MERIDIAN_CHECK(tls_->reload());
   }
@@ -573,14 +583,16 @@ Result<std::string> Node::reload() {
   next.roles = fresh.roles;
   next.views = fresh.views;
   next.publish = fresh.publish;
+  next.ingest = fresh.ingest;
   next.exchange = fresh.exchange;
   config_ = std::make_shared<const config::Config>(next);
   if (outbox_) {
     outbox_->set_subjects(outbox_subjects(next));
   } else if (!next.publish.empty()) {
-    log_error("outbox", "there was no rule under `publish` at the start: rows wait for a restart");
+    log_error("outbox", "this node began without NATS: rows wait for a restart");
   }
   timeline_->reload(std::move(next));
+  if (ingest_) ingest_->set_rules(std::move(rules));
   for (const auto& thread : workers_) {
     Worker* const worker = thread->worker.get();
     worker->loop().submit([worker] { worker->check_policy(); });
@@ -642,6 +654,9 @@ Async<> Node::close() {
   for (const auto& thread : workers_) {
     thread->thread.stop();
     thread->worker.reset();
+  }
+  for (LoopThread* const thread : {outbox_thread_.get(), ingest_thread_.get()}) {
+    if (thread) thread->stop();
   }
   ingest_.reset();
   co_await sealing_.close();

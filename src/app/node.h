@@ -69,12 +69,12 @@ class Node {
 
   Async<Result<void>> open_engines();
   Async<Result<void>> open_nats();
-  void open_outbox();
+  bool wants_nats() const;
+  Result<void> open_streams();
   void leave_out(DoorName door, std::string_view why);
   Result<void> open_trail();
   Result<void> open_gate();
   Result<void> bind_doors();
-  Result<void> open_ingest();
   void make_workers();
   WorkerShared worker_shared();
   Endpoint advertised(DoorName door) const;
@@ -97,9 +97,11 @@ class Node {
   std::optional<Supervisor> nats_supervisor_;
 
   std::vector<std::unique_ptr<WorkerThread>>
-      workers_;                                // Their loops, before anything that lives on them.
-  std::unique_ptr<LoopThread> outbox_thread_;  // Null when nothing is published.
-  LoopThread ingest_thread_;
+      workers_;  // Their loops, before anything that lives on them.
+  // Of messages; null where there is no NATS. They are there without rules too, since a reload may
+  // bring some.
+  std::unique_ptr<LoopThread> outbox_thread_;
+  std::unique_ptr<LoopThread> ingest_thread_;
   std::unique_ptr<trail::Trail> trail_;
 
   // The gate.

@@ -32,7 +32,7 @@ OutboxOptions to_options(const config::OutboxConfig& config) {
 // Lives on the outbox's loop.
 class OutboxService::Worker {
  public:
-  Worker(EpollLoop& loop, OutboxServiceParts& parts)
+  Worker(EpollLoop& loop, OutboxServiceParts& parts, std::vector<std::string> subjects)
       : loop_(loop),
         parts_(parts),
         statements_(loop, [this] { return session_options(); }),
@@ -47,7 +47,7 @@ class OutboxService::Worker {
         sink_(loop,
               connector_,
               {.stream = parts.config.stream,
-               .subjects = parts.subjects,
+               .subjects = std::move(subjects),
                .duplicate_window = parts.config.duplicate_window,
                .replicas = parts.config.replicas,
                .age_max = parts.config.max_age}),
@@ -77,7 +77,8 @@ class OutboxService::Worker {
   }
 
   Status status() const {
-    return {.owner = lease_.held(),
+    return {.begun = true,
+            .owner = lease_.held(),
             .owner_name = lease_.holder(),
             .outbox = outbox_.status(),
             .lease_problem = lease_.last_error() ? lease_.last_error()->detail() : std::string()};
@@ -184,46 +185,38 @@ class OutboxService::Worker {
 };
 
 OutboxService::OutboxService(LoopThread& thread, OutboxServiceParts parts)
-    : thread_(thread),
-      parts_(std::move(parts)),
-      worker_(std::make_unique<Worker>(thread.loop(), parts_)) {}
+    : thread_(thread), parts_(std::move(parts)) {}
 
 OutboxService::~OutboxService() = default;
 
-void OutboxService::start() {
-  worker_->start();
-  thread_.start();
-  started_ = true;
-}
-
 Async<Result<OutboxService::Status>> OutboxService::status() {
-  co_return co_await call_on(thread_.loop(), [worker = worker_.get()] { return worker->status(); });
+  co_return co_await call_on(thread_.loop(),
+                             [this] { return worker_ ? worker_->status() : Status(); });
 }
 
 void OutboxService::set_subjects(std::vector<std::string> subjects) {
-  if (subjects == parts_.subjects) return;
-  parts_.subjects = subjects;
-  thread_.loop().submit([worker = worker_.get(), subjects = std::move(subjects)]() mutable {
-    worker->set_subjects(std::move(subjects));
+  if (subjects == subjects_) return;
+  subjects_ = subjects;
+  thread_.loop().submit([this, subjects = std::move(subjects)]() mutable {
+    if (worker_) return worker_->set_subjects(std::move(subjects));
+    worker_ = std::make_unique<Worker>(thread_.loop(), parts_, std::move(subjects));
+    worker_->start();
   });
 }
 
 Async<> OutboxService::close(Loop& home) {
-  if (started_) {
-    auto closed = std::make_shared<Event>(home);
-    auto closer = std::make_shared<std::unique_ptr<Scope>>();
-    thread_.loop().submit([this, closed, closer, &home] {
-      *closer = std::make_unique<Scope>(thread_.loop());
-      (*closer)->spawn([](Worker& worker, Loop& main, std::shared_ptr<Event> done) -> Async<> {
-        co_await worker.close();
-        main.submit([done] { done->set(); });
-      }(*worker_, home, closed));
-    });
-    (void)co_await closed->wait();
-    thread_.stop();
-    closer->reset();
-    started_ = false;
-  }
+  auto closed = std::make_shared<Event>(home);
+  auto closer = std::make_shared<std::unique_ptr<Scope>>();
+  thread_.loop().submit([this, closed, closer, &home] {
+    *closer = std::make_unique<Scope>(thread_.loop());
+    (*closer)->spawn([](OutboxService& self, Loop& main, std::shared_ptr<Event> done) -> Async<> {
+      if (self.worker_) co_await self.worker_->close();
+      main.submit([done] { done->set(); });
+    }(*this, home, closed));
+  });
+  (void)co_await closed->wait();
+  thread_.stop();
+  closer->reset();
   worker_.reset();
 }
 

@@ -2,7 +2,9 @@
 // The outbox of one node on a thread of its own: the lease, the feed of the outbox's table, the
 // connections to the database and to NATS. While another node has the lease it only waits for it.
 //
-// start(), status() and close() on the main loop.
+// Idle until there is a subject for the first time: then it begins, and goes on to the end.
+//
+// All of it on the main loop.
 
 #include "app/config/config.h"
 #include "app/postgres_server.h"
@@ -28,18 +30,16 @@ struct OutboxServiceParts {
   Metrics& metrics;
   std::string node;  // Whose name the lease shows.
   config::OutboxConfig config;
-  std::vector<std::string> subjects;
 };
 
 class OutboxService {
  public:
-  // `thread` was not started yet, and outlives the service.
+  // `thread` runs until after close().
   OutboxService(LoopThread& thread, OutboxServiceParts parts);
   ~OutboxService();
 
-  void start();
-
   struct Status {
+    bool begun = false;  // Else there was nothing to publish so far, and the rest says nothing.
     bool owner = false;
     std::string owner_name;  // Who has the lease, where that is another.
     Outbox::Status outbox;
@@ -47,7 +47,7 @@ class OutboxService {
   };
   Async<Result<Status>> status();
 
-  // Of a new configuration. Before the database is told of it.
+  // Of the configuration. Before the database is told of it.
   void set_subjects(std::vector<std::string> subjects);
 
   Async<> close(Loop& home);
@@ -57,8 +57,8 @@ class OutboxService {
 
   LoopThread& thread_;
   OutboxServiceParts parts_;
-  std::unique_ptr<Worker> worker_;
-  bool started_ = false;
+  std::vector<std::string> subjects_;
+  std::unique_ptr<Worker> worker_;  // Its loop's.
 };
 
 }  // namespace meridian

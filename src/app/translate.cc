@@ -128,7 +128,7 @@ std::vector<std::string> outbox_subjects(const config::Config& config) {
     }
     patterns.push_back(std::move(pattern));
   }
-  patterns.emplace_back(outbox_dead_letter_subject);
+  patterns.push_back(outbox_dead_letter_subject(config.outbox.stream));
   // A stream may not have two subjects that overlap: what another covers is left out, and what
   // overlaps otherwise is the server's to refuse.
   std::vector<std::string> kept;
@@ -177,6 +177,7 @@ RuleSettings to_rule_settings(const std::string& name, const config::IngestConfi
           .ack_wait = config.ack_wait,
           .statement_timeout = config.statement_timeout,
           .retention = config.retention,
+          .replicas = config.replicas,
           .dead_letters_max = config.dead_letters_max};
 }
 

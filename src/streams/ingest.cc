@@ -191,6 +191,8 @@ void IngestRule::start() {
 Async<> IngestRule::close() {
   co_await scope_.close();
   co_await lease_.close();
+  for (Gauge* const gauge : {&counters_->running, &counters_->pending, &counters_->under_way})
+    gauge->set(0);
 }
 
 void IngestRule::enter(State state, std::string why) {
@@ -365,7 +367,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
     run.pull.emplace(loop_,
                      jetstream,
                      PullOptions{.stream = stream_,
-                                 .consumer = "meridian_" + settings.name,
+                                 .consumer = kept.consumer,
                                  .messages_max = 2 * settings.workers * settings.batch_messages_max,
                                  .bytes_max = 2 * settings.workers * settings.batch_bytes_max});
     enter(State::running, {});
@@ -395,7 +397,7 @@ Async<Result<std::unique_ptr<IngestSession>>> IngestRule::open_session(const Rul
                                                                        Deadline deadline) {
   MERIDIAN_CO_TRY(PostgresOptions options, parts_.session_options(rule.settings().role));
   co_return co_await IngestSession::open(
-      loop_, std::move(options), rule, id, parts_.secret(), deadline);
+      loop_, std::move(options), rule, id, parts_.secret(), parts_.mac, deadline);
 }
 
 Async<> IngestRule::dispatch(Run& run) {
@@ -511,7 +513,8 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     Claim claim{.lease = lease_.name(),
                 .epoch = run.epoch,
                 .number = ++batch_number_,
-                .incarnation = run.kept.incarnation};
+                .incarnation = run.kept.incarnation,
+                .request = RequestId::make(loop_.wall_now(), loop_.random())};
     for (int attempt = 1;; ++attempt) {
       claim.floor = run.progress.floor();
       claim.now = loop_.wall_now();
@@ -537,7 +540,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     }
     // Committed. It is on the trail before the stream hears of it.
     while (true) {
-      auto recorded = co_await record(batch, claim, result);
+      auto recorded = co_await record(batch, claim, result, from);
       if (recorded) break;
       log_error("ingest",
                 "a batch waits for the trail",
@@ -577,20 +580,23 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
 
 Async<Result<void>> IngestRule::record(const IngestBatch& batch,
                                        const Claim& claim,
-                                       const BatchResult& result) {
-  trail::IngestBatch entry{.rule = rule_.name(),
-                           .stream = stream_,
-                           .epoch = claim.epoch,
-                           .number = claim.number,
-                           .first_sequence = UINT64_MAX,
-                           .last_sequence = 0,
-                           .rows_count = result.rows_count,
-                           .duplicates_count = result.duplicates_count,
-                           .dead_count = result.dead_count,
-                           .requests = {}};
+                                       const BatchResult& result,
+                                       Time from) {
+  trail::IngestBatch entry{
+      .rule = rule_.name(),
+      .stream = stream_,
+      .epoch = claim.epoch,
+      .number = claim.number,
+      .first_sequence = UINT64_MAX,
+      .last_sequence = 0,
+      .rows_count = result.rows_count,
+      .duplicates_count = result.duplicates_count,
+      .dead_count = result.dead_count,
+      .requests = {},
+      .duration = loop_.now() - from,
+      .cause = claim.kind == BatchKind::ingest ? std::string_view() : to_string(claim.kind)};
   std::set<std::string_view> requests;
-  auto& messages = const_cast<IngestBatch&>(batch).messages();
-  for (const IngestMessage& message : messages) {
+  for (const IngestMessage& message : batch.messages()) {
     entry.first_sequence = std::min(entry.first_sequence, message.place.sequence);
     entry.last_sequence = std::max(entry.last_sequence, message.place.sequence);
     if (!message.producer.request.empty()) requests.insert(message.producer.request);
@@ -606,7 +612,7 @@ Async<Result<void>> IngestRule::record(const IngestBatch& batch,
     }
     if (list.empty() && each != requests.end()) ++each;  // One that is no request id.
     entry.requests = list;
-    MERIDIAN_CO_CHECK(parts_.trail.append({}, entry));
+    MERIDIAN_CO_CHECK(parts_.trail.append({.request = request_of(batch, claim)}, entry));
   } while (each != requests.end());
   co_return Result<void>();
 }
@@ -661,8 +667,7 @@ Async<> IngestRule::note_idle_floor(Run& run) {
   auto stream = co_await run.jetstream.stream_info(stream_, deadline);
   if (!stream || stream->last_sequence <= run.progress.floor().sequence) co_return;
   auto last = co_await run.jetstream.message(stream_, stream->last_sequence, deadline);
-  auto consumer =
-      co_await run.jetstream.consumer_info(stream_, "meridian_" + rule_.settings().name, deadline);
+  auto consumer = co_await run.jetstream.consumer_info(stream_, run.kept.consumer, deadline);
   if (!last || !consumer || consumer->pending_count > 0 || consumer->ack_pending_count > 0) {
     co_return;
   }

@@ -41,6 +41,7 @@ struct IngestParts {
   nats::Connector& nats;
   std::function<Result<PostgresOptions>(const std::string& role)> session_options;
   std::function<Secret()> secret;  // What proofs are made with (wire: meridian.secrets).
+  const StampMac* mac;             // Of nats.stamp_key_file; null: stamps are believed as they are.
   trail::TrailWriter& trail;
   Metrics& metrics;
   std::string owner;  // Of leases: this run of this node.
@@ -97,6 +98,11 @@ class IngestRule {
     std::uint64_t duplicates = 0;
     std::uint64_t dead = 0;
   };
+  // The last message that a rollback leaves: of that sequence, or the last one up to that time.
+  struct RollbackPoint {
+    std::uint64_t sequence = 0;
+    std::optional<WallTime> time{};
+  };
   struct Counts {
     std::uint64_t rows = 0;
     std::uint64_t dead = 0;
@@ -134,11 +140,11 @@ class IngestRule {
   const ReplayStatus& replay() const noexcept { return replay_; }
   void cancel_replay() noexcept { replay_cancelled_ = true; }
 
-  // Undoes what messages after this one wrote, in one transaction, by the statement that the rule
+  // Undoes what messages after this point wrote, in one transaction, by the statement that the rule
   // declares. The rule stands still meanwhile. Errors: invalid (it declares none; a message cannot
   // be undone), exhausted (rollback_max), conflict (another node has the rule).
   static constexpr std::size_t rollback_max = 100'000;
-  Async<Result<Counts>> roll_back(std::uint64_t to_sequence, Deadline deadline);
+  Async<Result<Counts>> roll_back(RollbackPoint to, Deadline deadline);
 
  private:
   struct Counters;
@@ -151,6 +157,7 @@ class IngestRule {
   // A row of meridian.ingest_rules.
   struct Kept {
     std::int32_t id = 0;
+    std::string consumer;  // Its name; of this installation alone.
     std::string stream;
     std::string created;
     std::int64_t incarnation = 1;
@@ -191,13 +198,14 @@ class IngestRule {
   Async<> note_idle_floor(Run& run);
   Async<Result<void>> record(const IngestBatch& batch,
                              const Claim& claim,
-                             const BatchResult& result);
+                             const BatchResult& result,
+                             Time from);
   Async<Result<std::unique_ptr<IngestSession>>> open_session(const Rule& rule,
                                                              std::int32_t id,
                                                              Deadline deadline);
   Async<Result<void>> run_replay(ReplayOptions options);
   Async<Result<Rule>> make_copy_rule(std::string table, Deadline deadline);
-  Async<Result<Counts>> undo(const Kept& kept, std::uint64_t to_sequence, Deadline deadline);
+  Async<Result<Counts>> undo(const Kept& kept, RollbackPoint to, Deadline deadline);
   void alarm(std::string_view kind, std::string detail);
   void enter(State state, std::string why);
 

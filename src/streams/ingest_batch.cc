@@ -52,7 +52,8 @@ void IngestBatch::put(std::string_view value) {
 void IngestBatch::read(const Rule& rule,
                        json::FieldReader& fields,
                        const std::vector<ParameterKind>& kinds,
-                       std::string_view batch_name) {
+                       std::string_view batch_name,
+                       const StampMac* mac) {
   fields_count_ = rule.fields().size();
   values_.clear();
   values_.reserve(fields_count_ * messages_.size());
@@ -62,7 +63,12 @@ void IngestBatch::read(const Rule& rule,
     message.fate = Fate::row;  // Also of one that was tried before.
     // Views into the delivery are made here, where the message no longer moves.
     message.id = find_header(message.delivery.headers(), message_id).value_or("");
-    auto producer = parse_producer(message.delivery.headers());
+    message.producer = {};
+    auto producer = parse_producer({.headers = message.delivery.headers(),
+                                    .subject = message.delivery.subject(),
+                                    .message_id = message.id,
+                                    .payload = message.delivery.payload()},
+                                   mac);
     if (producer) {
       message.producer = *std::move(producer);
       const std::string refusal = rule.refusal(message.producer);

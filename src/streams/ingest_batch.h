@@ -52,16 +52,18 @@ class IngestBatch {
   explicit IngestBatch(std::vector<IngestMessage> messages) : messages_(std::move(messages)) {}
 
   std::vector<IngestMessage>& messages() noexcept { return messages_; }
+  const std::vector<IngestMessage>& messages() const noexcept { return messages_; }
   std::size_t count() const noexcept { return messages_.size(); }
   bool any_dead() const noexcept;
   std::vector<StreamPlace> places() const;
 
   // Reads the values of `rule`'s fields, of these kinds; what cannot be read is buried.
-  // `batch_name` is what {meridian.batch} stands for.
+  // `batch_name` is what {meridian.batch} stands for; `mac`: as of parse_producer().
   void read(const Rule& rule,
             json::FieldReader& fields,
             const std::vector<ParameterKind>& kinds,
-            std::string_view batch_name);
+            std::string_view batch_name,
+            const StampMac* mac);
 
   // The publishers' ids as hashes, together with what they are compared within: empty where no
   // message has one.

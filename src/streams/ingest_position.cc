@@ -5,6 +5,7 @@
 #include "base/number.h"
 #include "runtime/log.h"
 #include "streams/ingest.h"
+#include "streams/installation.h"
 #include "streams/ledger.h"
 #include "wire/nats/subject.h"
 
@@ -14,10 +15,12 @@
 namespace meridian {
 namespace {
 
-constexpr std::string_view load_sql =
+const std::string load_sql =
     "WITH made AS (INSERT INTO meridian.ingest_rules (name) VALUES ($1) ON CONFLICT DO NOTHING"
     " RETURNING *) SELECT id, stream, stream_created, incarnation, floor, floor_time, paused,"
-    " paused_why FROM (SELECT * FROM made UNION ALL SELECT * FROM meridian.ingest_rules WHERE name "
+    " paused_why, " +
+    std::string(installation_sql) +
+    " FROM (SELECT * FROM made UNION ALL SELECT * FROM meridian.ingest_rules WHERE name "
     "="
     " $1) AS r LIMIT 1";
 constexpr std::string_view floor_sql =
@@ -43,6 +46,7 @@ Async<Result<IngestRule::Kept>> IngestRule::load(Deadline deadline) {
     return parse_number<std::int64_t>(rows.text(0, column)).value_or(0);
   };
   co_return Kept{.id = static_cast<std::int32_t>(number(0)),
+                 .consumer = "meridian_" + rule_.name() + "_" + std::string(rows.text(0, 8)),
                  .stream = std::string(rows.text(0, 1)),
                  .created = std::string(rows.text(0, 2)),
                  .incarnation = number(3),
@@ -92,8 +96,11 @@ Async<Result<StreamInfo>> IngestRule::find_stream(JetStream& jetstream,
   }
   auto found = co_await jetstream.stream_info(name, deadline);
   if (!found && found.error().code() == Errc::not_found && may_make) {
-    found = co_await jetstream.create_stream(
-        {.name = name, .subjects = {settings.subject}, .max_age = settings.retention}, deadline);
+    found = co_await jetstream.create_stream({.name = name,
+                                              .subjects = {settings.subject},
+                                              .max_age = settings.retention,
+                                              .replicas = settings.replicas},
+                                             deadline);
     if (found) {
       log_info("ingest", "made a stream", {{"rule", settings.name}, {"stream", name}});
     }
@@ -144,7 +151,7 @@ Async<Result<ConsumerConfig>> IngestRule::check_position(JetStream& jetstream,
                        ", and " + std::to_string(position.newest.sequence) +
                        " was done already: it has lost its end" + take_it);
   }
-  ConsumerConfig consumer{.durable = "meridian_" + settings.name,
+  ConsumerConfig consumer{.durable = kept.consumer,
                           .description = "Meridian's ingest rule " + settings.name,
                           .filter_subject = settings.subject,
                           .start_sequence = floor.sequence + 1,

@@ -29,6 +29,7 @@ constexpr std::string_view letters_sql =
 constexpr std::string_view ledger_after_sql =
     "SELECT kind, encode(entries, 'hex'), skipped::text FROM meridian.ingest_batches WHERE rule ="
     " $1::integer AND incarnation = $2::bigint AND kind IN (0, 1, 2) AND last_sequence > $3::bigint"
+    " AND last_time > $4::bigint"
     " ORDER BY committed_at";
 constexpr std::string_view dead_after_sql =
     "SELECT sequence, stored_at FROM meridian.dead_letters WHERE rule = $1::integer AND "
@@ -80,7 +81,10 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
   Counts counts;
   if (!letters.empty()) counts.others = letters.size() - std::min(letters.size(), rows.count());
   if (rows.empty()) co_return counts;
-  Claim claim{.kind = BatchKind::retry, .incarnation = kept.incarnation, .now = loop_.wall_now()};
+  Claim claim{.kind = BatchKind::retry,
+              .incarnation = kept.incarnation,
+              .now = loop_.wall_now(),
+              .request = RequestId::make(loop_.wall_now(), loop_.random())};
   std::vector<IngestMessage> messages;
   for (std::size_t row = 0; row < rows.count(); ++row) {
     claim.letters.push_back(parse_number<std::int64_t>(rows.text(row, 0)).value_or(0));
@@ -91,6 +95,7 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
   }
   MERIDIAN_CO_TRY(const auto session, co_await open_session(rule_, kept.id, deadline));
   IngestBatch batch(std::move(messages));
+  const Time from = loop_.now();
   BatchResult result;
   for (int attempt = 1; attempt <= attempts_max; ++attempt) {
     result = co_await session->commit(batch, claim);
@@ -102,7 +107,7 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
     co_await session->close();
   }
   if (result.next != BatchResult::Next::done) co_return fail(Errc::unavailable, reason(result));
-  MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
+  MERIDIAN_CO_CHECK(co_await record(batch, claim, result, from));
   counts.rows = result.rows_count;
   counts.dead = result.dead_count;
   counts.others += result.duplicates_count;
@@ -268,7 +273,9 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
                           .number = ++number,
                           .kind = options.into.empty() ? BatchKind::replay : BatchKind::copy,
                           .incarnation = kept.incarnation,
-                          .now = loop_.wall_now()};
+                          .now = loop_.wall_now(),
+                          .request = RequestId::make(loop_.wall_now(), loop_.random())};
+        const Time from = loop_.now();
         BatchResult result;
         for (int attempt = 1; attempt <= attempts_max; ++attempt) {
           result = co_await session->commit(batch, claim);
@@ -281,7 +288,7 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
               Errc::unavailable,
               reason(result) + "; it is committed up to " + std::to_string(replay_.last_sequence));
         }
-        MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
+        MERIDIAN_CO_CHECK(co_await record(batch, claim, result, from));
         for (IngestMessage& message : batch.messages())
           jetstream->send(message.delivery.reply(), "+ACK");
         replay_.last_sequence = last;
@@ -304,8 +311,7 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
   co_return done;
 }
 
-Async<Result<IngestRule::Counts>> IngestRule::roll_back(std::uint64_t to_sequence,
-                                                        Deadline deadline) {
+Async<Result<IngestRule::Counts>> IngestRule::roll_back(RollbackPoint to, Deadline deadline) {
   if (rule_.settings().rollback.empty()) {
     co_return fail(
         Errc::invalid,
@@ -327,7 +333,7 @@ Async<Result<IngestRule::Counts>> IngestRule::roll_back(std::uint64_t to_sequenc
       co_return fail(Errc::cancelled, "the node stops");
     }
   }
-  auto undone = co_await undo(before, to_sequence, deadline);
+  auto undone = co_await undo(before, to, deadline);
   const Shield shield(co_await this_fibre());
   if (!before.paused) {
     auto resumed = co_await resume(false, loop_.after(replay_setup_timeout));
@@ -337,22 +343,28 @@ Async<Result<IngestRule::Counts>> IngestRule::roll_back(std::uint64_t to_sequenc
 }
 
 Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
-                                                   std::uint64_t to_sequence,
+                                                   RollbackPoint to,
                                                    Deadline deadline) {
   const std::string id = std::to_string(kept.id);
   const std::string incarnation = std::to_string(kept.incarnation);
-  const std::string after = std::to_string(to_sequence);
+  if (to.time) to.sequence = 0;
+  const std::int64_t to_time =
+      to.time ? std::chrono::duration_cast<Duration>(to.time->time_since_epoch()).count()
+              : INT64_MIN;
+  const std::string after = std::to_string(to.sequence);
+  const std::string after_time = std::to_string(to_time);
   // What has an effect now: in the order in which it was committed.
   std::map<std::uint64_t, std::int64_t> wanted;
-  MERIDIAN_CO_TRY(
-      const Rows ledger,
-      co_await parts_.statements.run(ledger_after_sql, {id, incarnation, after}, deadline));
+  MERIDIAN_CO_TRY(const Rows ledger,
+                  co_await parts_.statements.run(
+                      ledger_after_sql, {id, incarnation, after, after_time}, deadline));
   for (std::size_t row = 0; row < ledger.count(); ++row) {
     MERIDIAN_CO_TRY(const auto places, decode_places(unhex(ledger.text(row, 1))));
     const std::set<std::size_t> skipped = to_numbers(ledger.text(row, 2));
     const bool undoes = ledger.text(row, 0) == "2";
     for (std::size_t i = 0; i < places.size(); ++i) {
-      if (places[i].sequence <= to_sequence || skipped.contains(i + 1)) continue;
+      const bool stays = places[i].sequence <= to.sequence || places[i].time <= to_time;
+      if (stays || skipped.contains(i + 1)) continue;
       if (undoes) {
         wanted.erase(places[i].sequence);
       } else {
@@ -422,7 +434,9 @@ Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
                     .number = ++batch_number_,
                     .kind = BatchKind::rollback,
                     .incarnation = kept.incarnation,
-                    .now = loop_.wall_now()};
+                    .now = loop_.wall_now(),
+                    .request = RequestId::make(loop_.wall_now(), loop_.random())};
+  const Time from = loop_.now();
   BatchResult result;
   for (int attempt = 1; attempt <= attempts_max; ++attempt) {
     result = co_await session->commit(batch, claim);
@@ -436,7 +450,7 @@ Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
   if (result.next != BatchResult::Next::done) {
     co_return fail(Errc::invalid, "nothing was undone: " + result.why);
   }
-  MERIDIAN_CO_CHECK(co_await record(batch, claim, result));
+  MERIDIAN_CO_CHECK(co_await record(batch, claim, result, from));
   counts.rows = batch.count();
   co_return counts;
 }

@@ -23,6 +23,8 @@ constexpr std::string_view claim_call =
 constexpr std::string_view reclaim_sql =
     "SELECT n, verdict FROM meridian.ingest_reclaim($1::text, $2::integer, $3::bigint[])";
 constexpr std::size_t claim_parameters_count = 7;
+// What the database tells of the transaction (the feed, the outbox) carries it.
+constexpr std::string_view stamp_sql = "SELECT set_config('meridian.request_id', $1::text, false)";
 // Rows that are sent at once.
 constexpr std::size_t rows_at_once_max = 1'000;
 constexpr std::string_view bury_sql =
@@ -71,11 +73,15 @@ struct IngestSession::Sent {
   explicit Sent(const Claim& given) : claim(given) {}
 
   const Claim& claim;
+  std::string request{};
   std::string entries{};
   BinaryArray head{oid::int8};
   std::optional<IngestBatch::Ids> ids{};
   BinaryArray skipped{oid::int4};
 
+  Command stamp(std::span<const Parameter, 1> parameters) const {
+    return {.statement = "stamp", .prepared = true, .parameters = parameters};
+  }
   std::array<Parameter, claim_parameters_count> parameters(std::string_view proof) {
     return {proof,
             claim.lease,
@@ -87,13 +93,40 @@ struct IngestSession::Sent {
   }
 };
 
+std::string_view to_string(BatchKind kind) noexcept {
+  switch (kind) {
+    case BatchKind::ingest:
+      return "ingest";
+    case BatchKind::replay:
+      return "replay";
+    case BatchKind::rollback:
+      return "rollback";
+    case BatchKind::copy:
+      return "copy";
+    case BatchKind::retry:
+      return "retry";
+  }
+  return "unknown";
+}
+
+RequestId request_of(const IngestBatch& batch, const Claim& claim) {
+  const std::string& first = batch.messages().front().producer.request;
+  const bool same = std::ranges::all_of(batch.messages(), [&](const IngestMessage& message) {
+    return message.producer.request == first;
+  });
+  if (claim.kind != BatchKind::ingest || !same) return claim.request;
+  return RequestId::parse(first).value_or(claim.request);
+}
+
 IngestSession::IngestSession(EpollLoop& loop,
                              const Rule& rule,
                              std::int32_t rule_id,
+                             const StampMac* mac,
                              std::unique_ptr<PostgresSession> session)
     : loop_(loop),
       rule_(rule),
       rule_id_(rule_id),
+      mac_(mac),
       session_(std::move(session)),
       fields_(*json::FieldReader::make(rule.payload_paths())) {}
 
@@ -102,6 +135,7 @@ Async<Result<std::unique_ptr<IngestSession>>> IngestSession::open(EpollLoop& loo
                                                                   const Rule& rule,
                                                                   std::int32_t rule_id,
                                                                   Secret secret,
+                                                                  const StampMac* mac,
                                                                   Deadline deadline) {
   options.server_commit = true;  // What is acknowledged to the stream is gone from it.
   options.statement_timeout = rule.settings().statement_timeout;
@@ -111,7 +145,8 @@ Async<Result<std::unique_ptr<IngestSession>>> IngestSession::open(EpollLoop& loo
   const std::string role = options.user;
   MERIDIAN_CO_TRY(auto session,
                   co_await PostgresSession::connect(loop, std::move(options), deadline));
-  std::unique_ptr<IngestSession> made(new IngestSession(loop, rule, rule_id, std::move(session)));
+  std::unique_ptr<IngestSession> made(
+      new IngestSession(loop, rule, rule_id, mac, std::move(session)));
   made->proof_ = make_proof(secret, made->session_->process_id(), role, rule_id);
   auto prepared = co_await made->prepare(deadline);
   if (!prepared) {
@@ -172,6 +207,7 @@ Async<Result<void>> IngestSession::prepare(Deadline deadline) {
     if (!prepared) co_return fail_while("preparing " + std::string(name), prepared.error());
     co_return Result<void>();
   };
+  MERIDIAN_CO_CHECK(co_await add("stamp", std::string(stamp_sql)));
   MERIDIAN_CO_CHECK(
       co_await add("claim", fmt::format("SELECT n, verdict FROM {}false)", claim_call)));
   MERIDIAN_CO_CHECK(co_await add("reclaim", std::string(reclaim_sql)));
@@ -267,8 +303,9 @@ std::string IngestSession::ids_space(const Claim& claim) const {
 }
 
 Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
-  batch.read(rule_, fields_, kinds_, fmt::format("{}.{}", claim.epoch, claim.number));
+  batch.read(rule_, fields_, kinds_, fmt::format("{}.{}", claim.epoch, claim.number), mac_);
   Sent sent(claim);
+  sent.request = request_of(batch, claim).to_string();
   if (claim.kind != BatchKind::retry) sent.ids = batch.hash_ids(ids_space(claim));
   for (std::size_t i = 0; i < batch.count(); ++i) {
     if (batch.messages()[i].fate == Fate::duplicate) {
@@ -325,7 +362,9 @@ Async<BatchResult> IngestSession::commit_at_once(IngestBatch& batch, Sent& sent)
   parameters.emplace_back(numbers.bytes());
   for (BinaryArray& column : columns)
     parameters.emplace_back(column.bytes());
+  const std::array<Parameter, 1> request{sent.request};
   const std::array commands{
+      sent.stamp(request),
       Command{.statement = "at_once", .prepared = true, .parameters = parameters}};
   auto done = co_await session_->run(commands, deadline());
   if (!done) co_return to_result(done.error());
@@ -335,7 +374,7 @@ Async<BatchResult> IngestSession::commit_at_once(IngestBatch& batch, Sent& sent)
     if (classify(*done->failure) == Trouble::again) result.why.clear();
     co_return result;
   }
-  const std::size_t fresh = parse_number<std::size_t>(done->rows.front().text(0, 0)).value_or(0);
+  const std::size_t fresh = parse_number<std::size_t>(done->rows.back().text(0, 0)).value_or(0);
   const std::size_t twice = batch.count() - rows.size();
   co_return BatchResult{.next = BatchResult::Next::done,
                         .rows_count = fresh - twice,
@@ -353,11 +392,13 @@ Async<BatchResult> IngestSession::commit_apart(IngestBatch& batch, Sent& sent) {
   for (const std::int64_t letter : sent.claim.letters)
     letters.add(letter);
   if (retry) claim_parameters = {proof_, rule, letters.bytes()};
+  const std::array<Parameter, 1> request{sent.request};
   const std::array claiming{
       plain("BEGIN"),
       Command{.statement = retry ? "reclaim" : "claim",
               .prepared = true,
               .parameters = claim_parameters},
+      sent.stamp(request),
       // What a deferred constraint does not let in is found out row by row too.
       plain("SET CONSTRAINTS ALL IMMEDIATE"),
       plain("SAVEPOINT rows")};

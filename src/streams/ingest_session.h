@@ -4,6 +4,7 @@
 //
 // Belongs to one loop; one batch at a time. close() before it ends.
 
+#include "base/ids.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "streams/ingest_batch.h"
@@ -26,6 +27,8 @@ enum class BatchKind : std::uint8_t {
   retry = 4,  // Of dead letters; not in the ledger.
 };
 
+std::string_view to_string(BatchKind kind) noexcept;
+
 // Under whose ownership a batch is committed, and what the ledger says of it beside its messages.
 struct Claim {
   std::string lease{};
@@ -35,8 +38,14 @@ struct Claim {
   std::int64_t incarnation = 1;
   StreamPlace floor{};
   WallTime now{};
+  // Of its own, for a transaction of messages of several requests.
+  RequestId request{};
   std::vector<std::int64_t> letters{};  // Of a retry: the dead letters, in the batch's order.
 };
+
+// The request id that the transaction of these messages has: theirs, where they arrived and have
+// one and the same. Once they are read.
+RequestId request_of(const IngestBatch& batch, const Claim& claim);
 
 // What came of a batch.
 struct BatchResult {
@@ -55,13 +64,15 @@ struct BatchResult {
 
 class IngestSession {
  public:
-  // `rule` and `secret` outlive it. Errors: those of the connection; invalid and denied where the
-  // statement cannot be prepared: the role lacks a right, a table or a column is missing.
+  // `rule` and `mac` outlive it; `mac`, which may be null, is used on this loop. Errors: those of
+  // the connection; invalid and denied where the statement cannot be prepared: the role lacks a
+  // right, a table or a column is missing.
   static Async<Result<std::unique_ptr<IngestSession>>> open(EpollLoop& loop,
                                                             PostgresOptions options,
                                                             const Rule& rule,
                                                             std::int32_t rule_id,
                                                             Secret secret,
+                                                            const StampMac* mac,
                                                             Deadline deadline);
 
   Async<BatchResult> commit(IngestBatch& batch, Claim claim);
@@ -79,6 +90,7 @@ class IngestSession {
   IngestSession(EpollLoop& loop,
                 const Rule& rule,
                 std::int32_t rule_id,
+                const StampMac* mac,
                 std::unique_ptr<PostgresSession> session);
 
   Async<Result<void>> prepare(Deadline deadline);
@@ -104,6 +116,7 @@ class IngestSession {
   EpollLoop& loop_;
   const Rule& rule_;
   std::int32_t rule_id_;
+  const StampMac* mac_;
   std::string proof_;
   std::unique_ptr<PostgresSession> session_;
   json::FieldReader fields_;

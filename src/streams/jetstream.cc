@@ -12,6 +12,8 @@
 namespace meridian {
 namespace {
 
+// A cluster that has just lost a leader answers some questions never.
+constexpr Duration answer_timeout = std::chrono::seconds(10);
 constexpr std::size_t read_size = 256 * 1024;
 constexpr std::size_t buffer_kept_max = 1024 * 1024;
 constexpr std::size_t received_size_max = 128uz * 1024 * 1024;  // Of one message.
@@ -240,7 +242,7 @@ Async<Result<JetStream::Answer>> JetStream::request(std::string_view subject,
   requests_.emplace(number, pending);
   nats::append_publish(out_, subject, inbox_ + ".r." + std::to_string(number), headers, payload);
   send_soon();
-  const Wake wake = co_await pending->done.wait(deadline);
+  const Wake wake = co_await pending->done.wait(earlier(deadline, loop_.after(answer_timeout)));
   if (wake != Wake::ready) requests_.erase(number);
   MERIDIAN_CO_CHECK(to_result(wake, "NATS's answer"));
   co_return std::move(pending->answer);

@@ -230,7 +230,7 @@ Async<Result<void>> Outbox::publish_run() {
     status_.problem = gap->text;
     gap_.set(1);
     // Numbers that the stream knows must not be given to other rows.
-    if (gap->kind == OutboxGap::Kind::stream_lost && !opened_) {
+    if (gap->kind != OutboxGap::Kind::database_lost && !opened_) {
       opened_ = true;
       opened_event_.set();
     }
@@ -250,6 +250,7 @@ Async<Result<void>> Outbox::publish_run() {
   }
   gap_.set(0);
   const OutboxStart start = std::get<OutboxStart>(decided);
+  installation_ = marks.installation;
   stream_created_ = tail.created;
   published_ = start.next_number - 1;
   published_sequence_ = start.last_sequence;
@@ -429,10 +430,9 @@ Async<Result<void>> Outbox::read_back(std::vector<IdRun> runs,
 
 std::string Outbox::headers_of(const Ready& ready, std::uint64_t expected_sequence) const {
   std::string block = fmt::format(
-      "NATS/1.0\r\nNats-Msg-Id: {}{}\r\nNats-Expected-Stream: {}\r\n"
+      "NATS/1.0\r\nNats-Msg-Id: {}\r\nNats-Expected-Stream: {}\r\n"
       "Nats-Expected-Last-Sequence: {}\r\n",
-      outbox_message_id,
-      ready.number,
+      OutboxMessageId{.installation = installation_, .number = ready.number}.to_text(),
       options_.stream,
       expected_sequence);
   if (!ready.row.identity.empty()) block += "Meridian-Identity: " + ready.row.identity + "\r\n";
@@ -480,7 +480,7 @@ Async<Result<void>> Outbox::send_burst(Current& current) {
                 {{"number", ready.number}, {"id", ready.row.id}, {"reason", ready.error}});
       ready.row.payload = std::string();
       if (ready.row.subject.empty() || !sink_.covers(ready.row.subject)) {
-        ready.row.subject = outbox_dead_letter_subject;
+        ready.row.subject = outbox_dead_letter_subject(options_.stream);
       }
     }
   }

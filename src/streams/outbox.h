@@ -165,6 +165,7 @@ class Outbox {
   Snapshot seen_;                   // Of the numbering that came last.
 
   // Publishing.
+  std::string installation_;
   std::uint64_t published_ = 0;
   std::uint64_t published_sequence_ = 0;
   std::string stream_created_;

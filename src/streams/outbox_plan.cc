@@ -11,7 +11,7 @@ constexpr std::string_view how_to_go_on =
 
 // The number of the last message that the stream has taken, where that can be known.
 std::optional<std::uint64_t> stream_number(const OutboxMarks& marks, const StreamTail& tail) {
-  if (tail.last_number) return tail.last_number;
+  if (tail.last_number && tail.last_installation == marks.installation) return tail.last_number;
   if (tail.last_sequence == 0) return 0;
   // Its messages are gone by age or size, which is no loss: each took one sequence number.
   if (tail.created == marks.stream_created && marks.stream_sequence != 0 &&
@@ -21,10 +21,37 @@ std::optional<std::uint64_t> stream_number(const OutboxMarks& marks, const Strea
   return std::nullopt;
 }
 
+// Whether another outbox has written behind what the operator has accepted, or we have seen.
+bool is_anothers(const OutboxMarks& marks, const StreamTail& tail) {
+  return tail.last_number && tail.last_installation != marks.installation &&
+         (tail.created != marks.stream_created ||
+          tail.last_number_sequence > marks.stream_sequence);
+}
+
 }  // namespace
 
 std::variant<OutboxStart, OutboxGap> decide_start(const OutboxMarks& marks,
                                                   const StreamTail& tail) {
+  if (is_anothers(marks, tail)) {
+    switch (marks.resume) {
+      case OutboxResume::republish:
+        return OutboxStart{.next_number = marks.published + 1, .last_sequence = tail.last_sequence};
+      case OutboxResume::skip:
+        return OutboxStart{.next_number = marks.numbered + 1, .last_sequence = tail.last_sequence};
+      case OutboxResume::none:
+        break;
+    }
+    return OutboxGap{
+        .kind = OutboxGap::Kind::another,
+        .stream_number = *tail.last_number,
+        .text = fmt::format(
+            "the stream ends with messages of the outbox of another installation, {}; this one is "
+            "{}. Two databases have one outbox.stream, where each needs its own, or this one was "
+            "restored elsewhere and takes the other's place. Then `meridian outbox resume "
+            "--republish` publishes what waits, `--skip` leaves it out",
+            tail.last_installation,
+            marks.installation)};
+  }
   const auto number = stream_number(marks, tail);
   const std::uint64_t last = number.value_or(0);
   if (last > marks.numbered) {

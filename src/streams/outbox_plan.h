@@ -28,7 +28,7 @@ struct IdRun {
 struct OutboxBatch {
   std::uint64_t first = 0;  // The number of its first row.
   std::uint64_t count = 0;
-  std::vector<IdRun> runs;
+  std::vector<IdRun> runs{};
 
   std::uint64_t end() const noexcept { return first + count; }
 
@@ -42,13 +42,14 @@ enum class OutboxResume : std::uint8_t {
   skip,       // Go on behind the gap.
 };
 
-// What the database remembers.
+// What the database remembers, and which one it is.
 struct OutboxMarks {
+  std::string installation{};  // streams/installation.h
   std::uint64_t numbered = 0;
   std::uint64_t published = 0;
-  std::string stream_created;  // Of the stream that `published` is about; empty before the first.
+  std::string stream_created{};  // Of the stream that `published` is about; empty before the first.
   std::uint64_t stream_sequence = 0;  // Of message `published` in it.
-  std::string condition;              // What keeps it from going on; empty when nothing does.
+  std::string condition{};            // What keeps it from going on; empty when nothing does.
   OutboxResume resume = OutboxResume::none;
   std::uint64_t settled_id = 0;  // All rows up to here have numbers, or will never be.
   std::uint64_t done_id = 0;     // The same, and they are published.
@@ -58,7 +59,10 @@ struct OutboxMarks {
 struct StreamTail {
   std::string created;
   std::uint64_t last_sequence = 0;
-  std::optional<std::uint64_t> last_number;  // Of our last message, where it is still there.
+  // Of the last message that an outbox has written, where it is still there.
+  std::optional<std::uint64_t> last_number{};
+  std::string last_installation{};         // Whose outbox that was.
+  std::uint64_t last_number_sequence = 0;  // Where it is.
 };
 
 // Go on with this number, which has to become the message after this one.
@@ -74,6 +78,7 @@ struct OutboxGap {
   enum class Kind : std::uint8_t {
     stream_lost,    // The stream lacks messages that it had acknowledged.
     database_lost,  // The stream has messages of numbers that the database has not given.
+    another,        // Another installation's outbox has written into the stream.
   };
   Kind kind = Kind::stream_lost;
   std::uint64_t stream_number = 0;  // The last one in the stream.

@@ -119,5 +119,48 @@ TEST(OutboxRun, EachMessageFollowsTheOneBefore) {
   EXPECT_EQ(run.published(), 12U);
 }
 
+// Two databases with one stream, or one that takes another's place.
+TEST(OutboxPlan, AnotherOutboxInTheStreamIsTheOperatorsToDecide) {
+  OutboxMarks marks = marks_of(9, 5, 5);
+  marks.installation = "us";
+  StreamTail tail = tail_of(7, 900);
+  tail.last_installation = "them";
+  tail.last_number_sequence = 7;
+  const auto decided = decide_start(marks, tail);
+  const auto* const gap = std::get_if<OutboxGap>(&decided);
+  ASSERT_TRUE(gap);
+  EXPECT_EQ(gap->kind, OutboxGap::Kind::another);
+  EXPECT_TRUE(gap->text.contains("of another installation, them; this one is us")) << gap->text;
+  EXPECT_FALSE(adopted_marks(marks, tail));
+  // Also for who has never published, and in a stream that was made anew.
+  OutboxMarks fresh = marks_of(0, 0, 0);
+  fresh.installation = "us";
+  EXPECT_TRUE(std::holds_alternative<OutboxGap>(decide_start(fresh, tail)));
+  OutboxMarks elsewhere = marks;
+  elsewhere.stream_created = "2025-01-01T00:00:00Z";
+  elsewhere.stream_sequence = 100;
+  EXPECT_TRUE(std::holds_alternative<OutboxGap>(decide_start(elsewhere, tail)));
+
+  marks.resume = OutboxResume::republish;
+  EXPECT_EQ(start_of(marks, tail), (OutboxStart{6, 7}));
+  EXPECT_EQ(adopted_marks(marks, tail)->published, 5U);
+  marks.resume = OutboxResume::skip;
+  EXPECT_EQ(start_of(marks, tail), (OutboxStart{10, 7}));
+  const auto adopted = adopted_marks(marks, tail);
+  ASSERT_TRUE(adopted);
+  EXPECT_EQ(adopted->published, 9U);
+  // What was accepted is no gap any more; what comes after it is one.
+  EXPECT_EQ(start_of(*adopted, tail), (OutboxStart{10, 7}));
+  tail.last_sequence = tail.last_number_sequence = 8;
+  EXPECT_TRUE(std::holds_alternative<OutboxGap>(decide_start(*adopted, tail)));
+  // Our own behind it are ours.
+  tail.last_sequence = tail.last_number_sequence = 9;
+  tail.last_installation = "us";
+  tail.last_number = 10;
+  OutboxMarks later = *adopted;
+  later.numbered = 12;
+  EXPECT_EQ(start_of(later, tail), (OutboxStart{11, 9}));
+}
+
 }  // namespace
 }  // namespace meridian

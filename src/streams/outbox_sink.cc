@@ -5,6 +5,7 @@
 #include "wire/nats/subject.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 namespace meridian {
@@ -13,13 +14,27 @@ namespace {
 // How many messages of others are passed over to find our last one.
 constexpr std::uint64_t strangers_max = 1'000;
 
-std::optional<std::uint64_t> number_of(const StoredMessage& message) {
-  const auto id = find_header(message.headers, "Nats-Msg-Id");
-  if (!id || !id->starts_with(outbox_message_id)) return std::nullopt;
-  return parse_number<std::uint64_t>(id->substr(outbox_message_id.size()));
-}
+constexpr std::string_view id_begin = "outbox.";
 
 }  // namespace
+
+std::string outbox_dead_letter_subject(std::string_view stream) {
+  return fmt::format("meridian.outbox.{}.dead_letter", stream);
+}
+
+std::string OutboxMessageId::to_text() const {
+  return fmt::format("{}{}.{}", id_begin, installation, number);
+}
+
+std::optional<OutboxMessageId> OutboxMessageId::parse(std::string_view text) {
+  const std::size_t dot = text.rfind('.');
+  if (!text.starts_with(id_begin) || dot < id_begin.size()) return std::nullopt;
+  const auto number = parse_number<std::uint64_t>(text.substr(dot + 1));
+  if (!number) return std::nullopt;
+  return OutboxMessageId{
+      .installation = std::string(text.substr(id_begin.size(), dot - id_begin.size())),
+      .number = *number};
+}
 
 Async<> JetStreamSink::close() {
   if (!connection_) co_return;
@@ -68,7 +83,7 @@ Async<Result<StreamTail>> JetStreamSink::open(Deadline deadline) {
   MERIDIAN_CO_TRY(connection_,
                   co_await JetStream::connect(loop_, connector_, "meridian outbox", deadline));
   MERIDIAN_CO_TRY(const StreamInfo info, co_await make_stream(deadline));
-  StreamTail tail{.created = info.created, .last_sequence = info.last_sequence, .last_number = {}};
+  StreamTail tail{.created = info.created, .last_sequence = info.last_sequence};
   std::uint64_t sequence = info.last_sequence;
   for (std::uint64_t i = 0; i < strangers_max && info.messages_count > 0; ++i, --sequence) {
     if (sequence < info.first_sequence || sequence == 0) break;
@@ -77,8 +92,14 @@ Async<Result<StreamTail>> JetStreamSink::open(Deadline deadline) {
       if (message.error().code() == Errc::not_found) continue;
       co_return std::unexpected(message.error());
     }
-    tail.last_number = number_of(*message);
-    if (tail.last_number) break;
+    const auto text = find_header(message->headers, "Nats-Msg-Id");
+    auto id = text ? OutboxMessageId::parse(*text) : std::nullopt;
+    if (id) {
+      tail.last_number = id->number;
+      tail.last_installation = std::move(id->installation);
+      tail.last_number_sequence = sequence;
+      break;
+    }
     if (i == 0) {
       log_warning("outbox",
                   "another writes into the outbox's stream",

@@ -56,11 +56,18 @@ struct JetStreamSinkOptions {
   std::int64_t bytes_max = -1;
 };
 
-// Subject of what stands in the place of a row whose own subject is not the stream's.
-inline constexpr std::string_view outbox_dead_letter_subject = "meridian.outbox.dead_letter";
+// Subject of what stands in the place of a row whose own subject is not the stream's. A server lets
+// no two streams have one subject, so each has its own.
+std::string outbox_dead_letter_subject(std::string_view stream);
 
-// Message number `number` of the outbox, as its Nats-Msg-Id says it: "outbox.42".
-inline constexpr std::string_view outbox_message_id = "outbox.";
+// A message of an outbox, by its Nats-Msg-Id: "outbox.0123456789ab.42" of that installation.
+struct OutboxMessageId {
+  std::string installation;
+  std::uint64_t number = 0;
+
+  std::string to_text() const;
+  static std::optional<OutboxMessageId> parse(std::string_view text);
+};
 
 class JetStreamSink final : public OutboxSink {
  public:

@@ -1,6 +1,7 @@
 #include "streams/outbox_store.h"
 
 #include "base/number.h"
+#include "streams/installation.h"
 #include "streams/outbox_rows.h"
 #include "wire/postgres/lsn.h"
 
@@ -74,12 +75,14 @@ Async<Result<OutboxMarks>> SqlOutboxStore::marks(Deadline deadline) {
   MERIDIAN_CO_TRY(
       const Rows rows,
       co_await statements_.run("SELECT numbered, published, stream_created, stream_sequence,"
-                               " condition, resume, settled_id, done_id FROM meridian.outbox_state "
-                               "WHERE name = 'outbox'",
+                               " condition, resume, settled_id, done_id, " +
+                                   std::string(installation_sql) +
+                                   " FROM meridian.outbox_state WHERE name = 'outbox'",
                                {},
                                deadline));
   if (rows.count() != 1) co_return fail(Errc::not_found, "meridian.outbox_state has no row");
-  OutboxMarks marks{.numbered = to_number(rows.text(0, 0)),
+  OutboxMarks marks{.installation = std::string(rows.text(0, 8)),
+                    .numbered = to_number(rows.text(0, 0)),
                     .published = to_number(rows.text(0, 1)),
                     .stream_created = std::string(rows.text(0, 2)),
                     .stream_sequence = to_number(rows.text(0, 3)),

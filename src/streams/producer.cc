@@ -26,7 +26,8 @@ bool decode(std::string_view text, std::string& out) {
 
 }  // namespace
 
-Result<Producer> parse_producer(std::string_view headers) {
+Result<Producer> parse_producer(const StampedMessage& message, const StampMac* mac) {
+  const std::string_view headers = message.headers;
   std::optional<std::string_view> stamp;
   bool twice = false;
   if (!headers.empty()) {
@@ -41,8 +42,23 @@ Result<Producer> parse_producer(std::string_view headers) {
   }
   if (!stamp) return fail(Errc::unauthenticated, "it carries no verified identity");
   if (twice) return fail(Errc::unauthenticated, "it carries two identities");
+  const auto [identity, seal] = StampMac::split(*stamp);
+  if (mac && seal.empty()) {
+    return fail(Errc::unauthenticated,
+                "its identity has no MAC, and nats.stamp_key_file wants one: it came by no door "
+                "that has the key");
+  }
+  const StampMac::Parts parts{.subject = message.subject,
+                              .message_id = message.message_id,
+                              .payload = message.payload,
+                              .identity = identity};
+  if (mac && !mac->verify(parts, seal)) {
+    return fail(Errc::unauthenticated,
+                "its identity has the MAC of another message or of another nats.stamp_key_file: "
+                "it was forged or changed on its way");
+  }
   Producer producer;
-  std::string_view rest = *stamp;
+  std::string_view rest = identity;
   while (!rest.empty()) {
     const std::string_view part = rest.substr(0, rest.find(';'));
     rest.remove_prefix(std::min(part.size() + 1, rest.size()));

@@ -38,6 +38,7 @@ struct RuleSettings {
   Duration ack_wait = std::chrono::seconds(30);
   Duration statement_timeout = std::chrono::seconds(30);
   Duration retention = std::chrono::days(7);  // Of a stream that we make.
+  std::int64_t replicas = 1;                  // Likewise.
   std::size_t dead_letters_max = 1'000'000;
 
   friend bool operator==(const RuleSettings&, const RuleSettings&) = default;

@@ -96,7 +96,7 @@ class Database {
   std::vector<std::uint64_t> log;               // Committed transactions in order.
   std::uint64_t log_end = 0;
   std::uint64_t epoch = 0;
-  OutboxMarks marks;
+  OutboxMarks marks{.installation = "sim"};
   std::vector<OutboxBatch> batches;
   std::size_t exact_from = SIZE_MAX;  // Of the log: what was committed when the feed counted first.
 
@@ -323,7 +323,8 @@ class ModelSink final : public OutboxSink {
   Async<Result<StreamTail>> open(Deadline) override {
     co_await loop_.sleep(milliseconds(1 + loop_.random().below(20)));
     wire_ = std::make_shared<Wire>(loop_);
-    StreamTail tail{.created = "then", .last_sequence = stream_.ids.size(), .last_number = {}};
+    StreamTail tail{.created = "then", .last_sequence = stream_.ids.size()};
+    tail.last_installation = "sim";
     if (!stream_.numbers.empty()) tail.last_number = stream_.numbers.back();
     world_.spawn(carry(wire_, loop_, stream_));
     co_await loop_.sleep(milliseconds(1 + loop_.random().below(5)));
@@ -340,7 +341,7 @@ class ModelSink final : public OutboxSink {
     };
     // Who hears of a row can see it.
     EXPECT_TRUE(database_.visible(std::stoull(std::string(payload))));
-    wire_->sent.push_back({.number = value("Nats-Msg-Id: outbox."),
+    wire_->sent.push_back({.number = value("Nats-Msg-Id: outbox.sim."),
                            .expected = value("Nats-Expected-Last-Sequence: "),
                            .id = std::stoull(std::string(payload))});
     wire_->changed.notify_all();

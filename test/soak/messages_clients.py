@@ -313,7 +313,7 @@ def produce(home, port, subject, number, numbers, seed, shared):
 
 
 ROW = re.compile(rb'"after":\{"n":(-?\d+),"k":(\d+),"place":(\d+),"version":(\d+|null)\}')
-ID = re.compile(rb"Nats-Msg-Id: outbox\.(\d+)\r\n")
+ID = re.compile(rb"Nats-Msg-Id: outbox\.[0-9a-f]{12}\.(\d+)\r\n")
 
 
 class Reader:

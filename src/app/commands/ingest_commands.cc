@@ -25,7 +25,6 @@ struct IngestOptions {
   std::int64_t limit = 100;
   std::string from{}, to{}, into{};
   bool force = false;
-  std::int64_t to_sequence = 0;
 };
 
 std::string text_of(const json::Value& value, std::string_view name) {
@@ -135,7 +134,9 @@ int settle_letters(const CommandLine& line, const IngestOptions& options, const 
 }
 
 bool is_sequence(const std::string& text) {
-  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  constexpr std::size_t digits_max = 18;
+  return !text.empty() && text.size() <= digits_max &&
+         text.find_first_not_of("0123456789") == std::string::npos;
 }
 
 // "2026-01-01T00:00" and the like as parse_rfc3339() wants it.
@@ -146,20 +147,22 @@ std::string to_full_time(std::string text) {
   return text;
 }
 
+// As `name`_sequence or `name`_time.
+void add_place(json::Value::Object& body, const std::string& name, const std::string& text) {
+  if (text.empty()) return;
+  if (is_sequence(text)) {
+    body.push_back({name + "_sequence", json::Value(std::int64_t{std::stoll(text)})});
+  } else {
+    body.push_back({name + "_time", json::Value(to_full_time(text))});
+  }
+}
+
 int replay(const CommandLine& line, const IngestOptions& options) {
   json::Value::Object body{{"rule", json::Value(options.rule)},
                            {"into", json::Value(options.into)},
                            {"force", json::Value(options.force)}};
-  const auto add = [&](const std::string& name, const std::string& text) {
-    if (text.empty()) return;
-    if (is_sequence(text)) {
-      body.push_back({name + "_sequence", json::Value(std::int64_t{std::stoll(text)})});
-    } else {
-      body.push_back({name + "_time", json::Value(to_full_time(text))});
-    }
-  };
-  add("from", options.from);
-  add("to", options.to);
+  add_place(body, "from", options.from);
+  add_place(body, "to", options.to);
   if (auto begun = ask(line, "replay", json::Value(std::move(body))); !begun) {
     return complain(begun.error());
   }
@@ -187,10 +190,9 @@ int replay(const CommandLine& line, const IngestOptions& options) {
 }
 
 int roll_back(const CommandLine& line, const IngestOptions& options) {
-  auto answer = ask(line,
-                    "rollback",
-                    json::Value(json::Value::Object{{"rule", json::Value(options.rule)},
-                                                    {"to", json::Value(options.to_sequence)}}));
+  json::Value::Object body{{"rule", json::Value(options.rule)}};
+  add_place(body, "to", options.to);
+  auto answer = ask(line, "rollback", json::Value(std::move(body)));
   if (!answer) return complain(answer.error());
   return say(
       line,
@@ -274,10 +276,15 @@ void add_ingest_commands(CLI::App& program, CommandLine& line, int& code) {
     CLI::App* const command = ingest->add_subcommand(
         "rollback", "Undo what messages wrote, by the statement that the rule declares for it");
     command->add_option("rule", options->rule, "The rule")->required();
-    command->add_option("--to", options->to_sequence, "The last message that keeps its effect")
+    command
+        ->add_option("--to",
+                     options->to,
+                     "The last message that keeps its effect: a sequence, or a time (UTC)")
         ->required();
     command->callback([&line, &code, options] { code = roll_back(line, *options); });
-    command->footer("Example:\n  meridian ingest rollback orders --to 1042");
+    command->footer(
+        "Examples:\n  meridian ingest rollback orders --to 1042\n"
+        "  meridian ingest rollback orders --to 2026-01-01T08:30");
   }
   {
     CLI::App* const command = program.add_subcommand(

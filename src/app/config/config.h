@@ -300,6 +300,7 @@ struct IngestConfig {
   Duration ack_wait = std::chrono::seconds(30);
   Duration statement_timeout = std::chrono::seconds(30);
   Duration retention = std::chrono::days(7);
+  std::uint32_t replicas = 1;
   std::uint32_t dead_letters_max = 1'000'000;
 
   friend bool operator==(const IngestConfig&, const IngestConfig&) = default;

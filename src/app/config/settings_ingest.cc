@@ -24,7 +24,8 @@ void add_require_settings(SettingTable& table) {
       FlagType{},
       {.documentation = "Whether a message without a verified identity is refused. Switch it off "
                         "only for subjects that nobody publishes through a door.",
-       .example = "false"});
+       .example = "false",
+       .applies = Applies::at_once});
   const auto list =
       [&](std::string_view path, auto field, std::string_view what, SettingText text) {
         table.setting<IngestConfig>(
@@ -34,17 +35,20 @@ void add_require_settings(SettingTable& table) {
        [](auto& rule) -> auto& { return rule.require.roles; },
        "list of roles",
        {.documentation = "Roles that the producer may have; without it, any.",
-        .example = "[checkout]"});
+        .example = "[checkout]",
+        .applies = Applies::at_once});
   list("ingest.*.require.issuers",
        [](auto& rule) -> auto& { return rule.require.issuers; },
        "list of issuers",
        {.documentation = "Issuers that may have vouched for it; without it, any.",
-        .example = "[k8s]"});
+        .example = "[k8s]",
+        .applies = Applies::at_once});
   list("ingest.*.require.subjects",
        [](auto& rule) -> auto& { return rule.require.subjects; },
        "list of subjects",
        {.documentation = "Subjects that it may be, exactly; without it, any.",
-        .example = "[\"system:serviceaccount:shop:checkout\"]"});
+        .example = "[\"system:serviceaccount:shop:checkout\"]",
+        .applies = Applies::at_once});
 }
 
 void add_bounds(SettingTable& table) {
@@ -54,13 +58,15 @@ void add_bounds(SettingTable& table) {
       CountType{.min = 1, .max = 64},
       {.documentation = "Sessions with the database that commit batches of this rule. With 1, rows "
                         "are committed in the stream's order.",
-       .example = "4"});
+       .example = "4",
+       .applies = Applies::at_once});
   table.setting<IngestConfig>(
       "ingest.*.batch",
       [](auto& rule) -> auto& { return rule.batch; },
       CountType{.min = 1, .max = 5'000},
       {.documentation = "Messages in one transaction at most. Fewer are never waited for.",
-       .example = "1000"});
+       .example = "1000",
+       .applies = Applies::at_once});
   table.setting<IngestConfig>(
       "ingest.*.batch_bytes",
       [](auto& rule) -> auto& { return rule.batch_bytes; },
@@ -68,32 +74,46 @@ void add_bounds(SettingTable& table) {
       {.documentation =
            "The same in bytes; one message may be more. A rule holds at most about four "
            "times workers times that.",
-       .example = "1MiB"});
+       .example = "1MiB",
+       .applies = Applies::at_once});
   table.setting<IngestConfig>(
       "ingest.*.statement_timeout",
       [](auto& rule) -> auto& { return rule.statement_timeout; },
       DurationType{.min = milliseconds(100), .max = hours(1)},
-      {.documentation = "The longest that a statement of this rule may run.", .example = "10s"});
+      {.documentation = "The longest that a statement of this rule may run.",
+       .example = "10s",
+       .applies = Applies::at_once});
   table.setting<IngestConfig>(
       "ingest.*.ack_wait",
       [](auto& rule) -> auto& { return rule.ack_wait; },
       DurationType{.min = seconds(1), .max = hours(1)},
       {.documentation = "After which time without a sign of life the stream delivers a message "
                         "again. Signs are sent three times as often.",
-       .example = "1m"});
+       .example = "1m",
+       .applies = Applies::at_once});
   table.setting<IngestConfig>(
       "ingest.*.retention",
       [](auto& rule) -> auto& { return rule.retention; },
       DurationType{.min = minutes(1), .max = days(3650)},
       {.documentation = "How long a stream that is made for this rule keeps messages, for replay.",
-       .example = "30d"});
+       .example = "30d",
+       .applies = Applies::at_once});
+  table.setting<IngestConfig>(
+      "ingest.*.replicas",
+      [](auto& rule) -> auto& { return rule.replicas; },
+      CountType{.min = 1, .max = 5},
+      {.documentation = "On how many servers of a NATS cluster a stream that is made for this rule "
+                        "is kept.",
+       .example = "3",
+       .applies = Applies::at_once});
   table.setting<IngestConfig>(
       "ingest.*.dead_letters_max",
       [](auto& rule) -> auto& { return rule.dead_letters_max; },
       CountType{.min = 1, .max = 100'000'000},
       {.documentation = "With so many dead letters the rule stops until some are retried or "
                         "discarded; nothing is dropped.",
-       .example = "10000"});
+       .example = "10000",
+       .applies = Applies::at_once});
 }
 
 }  // namespace
@@ -113,6 +133,7 @@ void add_ingest_settings(SettingTable& table) {
                               TextType{.what = "subject", .rule = check_nats_subject},
                               {.documentation = "Which messages; with NATS's own wildcards.",
                                .example = "orders.created",
+                               .applies = Applies::at_once,
                                .required = true});
   table.setting<IngestConfig>(
       "ingest.*.stream",
@@ -120,6 +141,7 @@ void add_ingest_settings(SettingTable& table) {
       TextType{.what = "stream's name", .rule = check_own_name},
       {.documentation = "The JetStream stream that keeps them. It is made where there is none.",
        .example = "ORDERS",
+       .applies = Applies::at_once,
        .default_text = "the stream that takes the subject, or else a new one, `ingest_` and the "
                        "rule's name"});
   table.setting<IngestConfig>(
@@ -128,6 +150,7 @@ void add_ingest_settings(SettingTable& table) {
       TextType{.what = "role's name"},
       {.documentation = "The role, one of `roles`, as which the statements run.",
        .example = "checkout",
+       .applies = Applies::at_once,
        .required = true});
   table.setting<IngestConfig>(
       "ingest.*.sql",
@@ -139,20 +162,23 @@ void add_ingest_settings(SettingTable& table) {
            "what is known about it, as `{meridian.subject}`, begins with `meridian.`. They travel "
            "as parameters and stand in no quotes. An INSERT of one row of VALUES is fastest.",
        .example = "\"INSERT INTO orders (id, placed_by) VALUES ({id}, {meridian.subject})\"",
+       .applies = Applies::at_once,
        .required = true});
   table.setting<IngestConfig>(
       "ingest.*.rollback",
       [](auto& rule) -> auto& { return rule.rollback; },
       TextType{.what = "SQL statement", .size_max = 64 * kibibyte, .lines = true},
       {.documentation = "What undoes the effect of one message, for `meridian ingest rollback`.",
-       .example = "\"DELETE FROM orders WHERE id = {id}\""});
+       .example = "\"DELETE FROM orders WHERE id = {id}\"",
+       .applies = Applies::at_once});
   table.setting<IngestConfig>(
       "ingest.*.key",
       [](auto& rule) -> auto& { return rule.key; },
       TextType{.what = "field in braces"},
       {.documentation =
            "Messages that are equal in this field are committed in the stream's order.",
-       .example = "\"{customer}\""});
+       .example = "\"{customer}\"",
+       .applies = Applies::at_once});
   add_require_settings(table);
   add_bounds(table);
   table.section("streams", "What all ingest rules share.");

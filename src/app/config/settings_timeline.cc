@@ -133,7 +133,8 @@ void add_nats_settings(SettingTable& table) {
       PathType{.what = "file with a secret"},
       {.documentation = "Holds a key, 32 characters or more, with which each stamp gets a MAC over "
                         "the message's subject, id, payload and identity. Whoever has the key can "
-                        "check messages without trusting the network behind the door.",
+                        "check messages without trusting the network behind the door; ingest "
+                        "believes no identity that lacks the MAC.",
        .example = "/run/secrets/nats-stamp"});
 }
 

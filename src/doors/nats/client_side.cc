@@ -355,14 +355,15 @@ bool NatsVisit::on_publish(const nats::Operation& operation) {
                 "Permissions Violation for Publish with Reply of " + quoted(operation.reply));
   }
   if (!within_rate()) return refuse_for_rate(operation);
+  RequestId request;  // Of its own.
   const bool plain = operation.headers.empty() && !stamp_->has_mac();
   if (!plain) {
     shared_.headers.clear();
     const NatsStamp::Message message{
         .subject = operation.subject, .headers = operation.headers, .payload = operation.payload};
-    if (auto rewritten = stamp_->rewrite(message, shared_.headers); !rewritten) {
-      return refused(rewritten.error().detail());
-    }
+    const auto rewritten = stamp_->rewrite(message, shared_.headers);
+    if (!rewritten) return refused(rewritten.error().detail());
+    request = *rewritten;
   }
   const std::string_view headers = plain ? stamp_->plain() : std::string_view(shared_.headers);
   const std::size_t size = headers.size() + operation.payload.size();
@@ -371,7 +372,7 @@ bool NatsVisit::on_publish(const nats::Operation& operation) {
     return false;
   }
   if (tally_.empty()) tally_since_ = shared_.parts.loop.batch_time();
-  if (auto counted = tally_.count(decision.rule, operation.subject, size); !counted) {
+  if (auto counted = tally_.count(decision.rule, operation.subject, size, request); !counted) {
     return cannot_record(counted.error());
   }
   ++visit_.counters.writes;

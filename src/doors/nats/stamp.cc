@@ -65,7 +65,7 @@ Result<NatsStamp> NatsStamp::make(const Principal& principal,
   return stamp;
 }
 
-Result<void> NatsStamp::rewrite(const Message& message, std::string& out) const {
+Result<RequestId> NatsStamp::rewrite(const Message& message, std::string& out) const {
   const std::string_view block =
       message.headers.empty() ? std::string_view(empty_block) : message.headers;
   const std::size_t begin = out.size();
@@ -108,7 +108,7 @@ Result<void> NatsStamp::rewrite(const Message& message, std::string& out) const 
     out += "\r\n";
   });
   if (done && denial.empty()) {
-    if (request && !request->nil()) out.replace(request_at, request_.size(), request->to_hex());
+    if (request) out.replace(request_at, request_.size(), request->to_hex());
     out += nats::headers_end;
     if (mac_) {
       const std::string_view identity =
@@ -119,10 +119,10 @@ Result<void> NatsStamp::rewrite(const Message& message, std::string& out) const 
                                         .identity = identity});
       out.replace(identity_end + mac_room.size() - mac.size(), mac.size(), mac);
     }
-    return {};
+    return request.value_or(RequestId());
   }
   out.resize(begin);
-  if (!done) return done;
+  if (!done) return std::unexpected(done.error());
   return fail(Errc::denied, std::string(denial));
 }
 

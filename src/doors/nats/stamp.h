@@ -45,9 +45,10 @@ class NatsStamp {
   };
 
   // Writes to `out` the block with our line in it. A request id that the message brings in its
-  // `traceparent` stands in the place of the visit's. Errors: invalid (a block that readers would
-  // understand differently), denied with the rule (a header that the role may not set).
-  Result<void> rewrite(const Message& message, std::string& out) const;
+  // `traceparent` stands in the place of the visit's, and is returned; nil: there was none. Errors:
+  // invalid (a block that readers would understand differently), denied with the rule (a header
+  // that the role may not set).
+  Result<RequestId> rewrite(const Message& message, std::string& out) const;
 
   // The same identity by another policy.
   void renew(std::shared_ptr<const Role> role) { role_ = std::move(role); }

@@ -89,6 +89,14 @@ TEST_F(StampTest, AMessagesOwnRequestId) {
   EXPECT_TRUE(rewritten("traceparent: 00-" + trace + "-b7ad6b7169203331-01\r\n")
                   .contains(";req=" + trace + "\r\n"));
   EXPECT_TRUE(rewritten("traceparent: x\r\n").starts_with(ours));
+  // It is told, so that the trail can name it.
+  const auto told = [](const std::string& headers) {
+    std::string out;
+    return stamp_of("shop").rewrite({.subject = "a", .headers = headers, .payload = {}}, out);
+  };
+  EXPECT_EQ(told("NATS/1.0\r\ntraceparent: 00-" + trace + "-b7ad6b7169203331-01\r\n\r\n").value(),
+            *RequestId::parse(trace));
+  EXPECT_TRUE(told("NATS/1.0\r\n\r\n").value().nil());
 }
 
 TEST_F(StampTest, WhatReadersMightMisunderstandIsRefused) {

@@ -1,5 +1,7 @@
 #include "gate/trail/publication_tally.h"
 
+#include <algorithm>
+
 namespace meridian::trail {
 
 // Strings keep their memory from one flush to the next.
@@ -7,6 +9,12 @@ void PublicationTally::Rule::begin(std::string_view rule_name) {
   name.assign(rule_name);
   messages_count = bytes = other_messages_count = 0;
   subjects_count = 0;
+  requests.clear();
+}
+
+bool PublicationTally::Rule::has_room_for(RequestId request) const {
+  return request.nil() || requests.size() < requests_max ||
+         std::ranges::find(requests, request) != requests.end();
 }
 
 void PublicationTally::Rule::count(std::string_view subject, std::uint64_t message_bytes) {
@@ -31,18 +39,25 @@ void PublicationTally::Rule::count(std::string_view subject, std::uint64_t messa
 
 Result<void> PublicationTally::count(std::string_view rule,
                                      std::string_view subject,
-                                     std::uint64_t bytes) {
+                                     std::uint64_t bytes,
+                                     RequestId request) {
   MERIDIAN_CHECK(writer_.ready());
-  MERIDIAN_TRY(Rule * place, find(rule));
+  MERIDIAN_TRY(Rule * place, find(rule, request));
   place->count(subject, bytes);
+  auto& requests = place->requests;
+  if (!request.nil() && std::ranges::find(requests, request) == requests.end()) {
+    requests.push_back(request);
+  }
   return {};
 }
 
-Result<PublicationTally::Rule*> PublicationTally::find(std::string_view rule) {
+Result<PublicationTally::Rule*> PublicationTally::find(std::string_view rule, RequestId request) {
   if (!rules_) rules_ = std::make_unique<std::array<Rule, rules_max>>();
   const std::string_view bounded = Text(rule).bytes;
   for (std::size_t i = 0; i < rules_count_; ++i) {
-    if ((*rules_)[i].name == bounded) return &(*rules_)[i];
+    if ((*rules_)[i].name != bounded) continue;
+    if ((*rules_)[i].has_room_for(request)) return &(*rules_)[i];
+    MERIDIAN_CHECK(flush());
   }
   if (rules_count_ == rules_max) {
     MERIDIAN_CHECK(flush());
@@ -58,12 +73,18 @@ Result<void> PublicationTally::flush() {
   const Time now = writer_.loop().now();
   while (rules_count_ > 0) {
     const Rule& rule = (*rules_)[rules_count_ - 1];
+    std::string requests;
+    for (const RequestId& request : rule.requests) {
+      if (!requests.empty()) requests += ' ';
+      requests += request.to_hex();
+    }
     Publications record{.rule = rule.name,
                         .messages_count = rule.messages_count,
                         .bytes = rule.bytes,
                         .subjects = {},
                         .other_messages_count = rule.other_messages_count,
-                        .interval = now - since_};
+                        .interval = now - since_,
+                        .requests = requests};
     for (std::size_t i = 0; i < rule.subjects_count; ++i) {
       SubjectCount count{.key = rule.subjects[i].text,
                          .messages_count = rule.subjects[i].messages_count};

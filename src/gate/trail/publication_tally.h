@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace meridian::trail {
 
@@ -22,8 +23,12 @@ class PublicationTally {
   PublicationTally(TrailWriter& writer, RecordContext context)
       : writer_(writer), context_(context), since_(writer.loop().now()) {}
 
-  // Before the message is forwarded. Errors: exhausted, unavailable: it must be refused.
-  Result<void> count(std::string_view rule, std::string_view subject, std::uint64_t bytes);
+  // Before the message is forwarded. `request`: what it brought with it; nil: it is the visit's.
+  // Errors: exhausted, unavailable: it must be refused.
+  Result<void> count(std::string_view rule,
+                     std::string_view subject,
+                     std::uint64_t bytes,
+                     RequestId request);
 
   // Records what has gathered. Errors: as of count(); what was not recorded stays.
   Result<void> flush();
@@ -33,6 +38,7 @@ class PublicationTally {
  private:
   static constexpr std::size_t rules_max = 4;
   static constexpr std::size_t subjects_max = decltype(Publications::subjects)::count_max;
+  static constexpr std::size_t requests_max = Publications::requests_size_max / 33;
 
   struct Subject {
     std::string text;
@@ -46,12 +52,14 @@ class PublicationTally {
     std::uint64_t other_messages_count = 0;
     std::array<Subject, subjects_max> subjects;
     std::size_t subjects_count = 0;
+    std::vector<RequestId> requests;  // All of them: with one too many the tally is flushed.
 
+    bool has_room_for(RequestId request) const;
     void begin(std::string_view rule_name);
     void count(std::string_view subject, std::uint64_t message_bytes);
   };
 
-  Result<Rule*> find(std::string_view rule);
+  Result<Rule*> find(std::string_view rule, RequestId request);
 
   TrailWriter& writer_;
   RecordContext context_;

@@ -413,12 +413,15 @@ struct SubjectCount {
 // Messages that one visit published under one rule in one interval.
 struct Publications {
   static constexpr RecordKind kind = RecordKind::publications;
+  static constexpr std::size_t requests_size_max = ShapeText::size_max;
   Text rule{};
   std::uint64_t messages_count = 0;
   std::uint64_t bytes = 0;                  // Of headers and payloads as they were sent on.
   BoundedList<SubjectCount, 8> subjects{};  // The first distinct ones.
   std::uint64_t other_messages_count = 0;   // Of subjects that had no place in the list.
   Duration interval{};                      // Which ends at the record's time.
+  // That messages brought with them, in hex with spaces between. The others are the visit's.
+  ShapeText requests{};
 
   void fields(this auto& self, auto&& field) {
     field(1, "rule", self.rule);
@@ -427,6 +430,7 @@ struct Publications {
     field(4, "subjects", self.subjects);
     field(5, "other_messages_count", self.other_messages_count);
     field(6, "interval", self.interval);
+    field(7, "requests", self.requests);
   }
 };
 
@@ -451,7 +455,8 @@ struct OutboxPublication {
   }
 };
 
-// Messages of a stream whose effect is committed, before the stream is told.
+// Messages of a stream whose effect is committed, before the stream is told. The record's request
+// id is that of the transaction: of all its messages, or one of its own where they have several.
 struct IngestBatch {
   static constexpr RecordKind kind = RecordKind::ingest_batch;
   static constexpr std::size_t requests_size_max = ShapeText::size_max;
@@ -465,6 +470,8 @@ struct IngestBatch {
   std::uint64_t duplicates_count = 0;
   std::uint64_t dead_count = 0;
   ShapeText requests{};  // That published them, in hex with spaces between.
+  Duration duration{};   // From the transaction's beginning to the record's time.
+  Text cause{};          // "replay", "copy", "rollback", "retry"; empty: they arrived.
 
   void fields(this auto& self, auto&& field) {
     field(1, "rule", self.rule);
@@ -477,6 +484,8 @@ struct IngestBatch {
     field(8, "duplicates_count", self.duplicates_count);
     field(9, "dead_count", self.dead_count);
     field(10, "requests", self.requests);
+    field(11, "duration", self.duration);
+    field(12, "cause", self.cause);
   }
 };
 

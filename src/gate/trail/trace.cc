@@ -17,6 +17,7 @@ namespace meridian::trail {
 namespace {
 
 constexpr std::uint64_t invalidated_shown_max = 6;  // Keys on one line.
+constexpr std::size_t requests_shown_max = 3;       // Likewise, of a batch.
 
 // Makes a visit's number unique over nodes and runs of them.
 struct VisitKey {
@@ -53,10 +54,15 @@ class Tracer {
   Tracer(std::filesystem::path folder, RequestId request, TraceSettings settings)
       : folder_(std::move(folder)), settings_(settings) {
     story_.request = request;
+    hex_ = request.to_hex();
   }
 
   Result<Story> run() {
     MERIDIAN_CHECK(each_entry([this](const Entry& entry) { gather(entry); }));
+    if (!transactions_.empty()) {
+      // What they did may stand on the trail before it is known that they are ours.
+      MERIDIAN_CHECK(each_entry([this](const Entry& entry) { gather(entry); }));
+    }
     MERIDIAN_CHECK(each_entry([this](const Entry& entry) { tell(entry); }));
     std::ranges::sort(story_.steps, {}, [](const TraceStep& step) {
       return std::tie(step.time, step.node, step.shard, step.sequence);
@@ -76,11 +82,33 @@ class Tracer {
     return {};
   }
 
-  bool ours(const Entry& entry) const { return entry.record.header.request == story_.request; }
+  bool ours(const Entry& entry) const {
+    const RequestId request = entry.record.header.request;
+    return request == story_.request || transactions_.contains(request);
+  }
 
-  // The first reading: which visits, statements and keys the story is about.
+  bool names_us(const ShapeText& requests) const { return requests.bytes.contains(hex_); }
+
+  // The first reading: which visits, statements and keys the story is about, and which transactions
+  // of ingest.
   void gather(const Entry& entry) {
     const RecordHeader& header = entry.record.header;
+    if (header.kind == RecordKind::ingest_batch) {
+      const auto batch = decode<IngestBatch>(entry.record.fields());
+      if (!batch || !names_us(batch->requests) || header.request == story_.request) return;
+      if (!header.request.nil() && transactions_.size() < settings_.steps_max) {
+        transactions_.insert(header.request);
+      }
+      return;
+    }
+    if (header.kind == RecordKind::publications && !ours(entry)) {
+      const auto publications = decode<Publications>(entry.record.fields());
+      if (publications && names_us(publications->requests) &&
+          visits_.size() < settings_.steps_max) {
+        visits_.insert(key_of(entry, header.visit));
+      }
+      return;
+    }
     if (!ours(entry)) return;
     if (header.visit != VisitId() && visits_.size() < settings_.steps_max) {
       visits_.insert(key_of(entry, header.visit));
@@ -145,6 +173,8 @@ class Tracer {
 
   void tell(const Entry& entry, const Admitted& admitted) {
     if (!ours(entry) && !of_our_visit(entry)) return;
+    const RecordHeader& header = entry.record.header;
+    if (header.visit != VisitId()) let_in_.emplace(key_of(entry, header.visit), header.time);
     add(entry,
         "admitted as " + printable(admitted.role.bytes),
         joined(joined(named("subject", admitted.subject), named("issuer", admitted.issuer)),
@@ -269,8 +299,10 @@ class Tracer {
         named("in queue group", subscription.queue));
   }
 
+  // Where it began: what came of a message stands behind it.
   void tell(const Entry& entry, const Publications& publications) {
-    if (!ours(entry)) return;
+    const bool named = names_us(publications.requests);
+    if (!ours(entry) && !named) return;
     std::string subjects;
     for (const SubjectCount& each : publications.subjects)
       subjects = joined(std::move(subjects), printable(each.key.bytes));
@@ -278,11 +310,27 @@ class Tracer {
       subjects = joined(std::move(subjects),
                         fmt::format("{} to others", publications.other_messages_count));
     }
-    add(entry,
-        fmt::format("published {} message{}",
-                    publications.messages_count,
-                    publications.messages_count == 1 ? "" : "s"),
-        std::move(subjects));
+    if (publications.messages_count > 1) {
+      subjects += fmt::format(" in {}", meridian::to_text(publications.interval));
+    }
+    const bool visits_own = entry.record.header.request == story_.request;
+    if (!visits_own) {
+      subjects = joined(std::move(subjects),
+                        fmt::format("counted with the visit, request {}",
+                                    entry.record.header.request.to_string()));
+    }
+    TraceStep* const step =
+        add(entry,
+            fmt::format("published {}{} message{}",
+                        !visits_own && publications.messages_count > 1 ? "one or more of " : "",
+                        publications.messages_count,
+                        publications.messages_count == 1 ? "" : "s"),
+            std::move(subjects));
+    if (!step) return;
+    step->time -= std::chrono::duration_cast<WallTime::duration>(publications.interval);
+    // By another clock than the one that says how long it was.
+    const auto let_in = let_in_.find(key_of(entry, entry.record.header.visit));
+    if (let_in != let_in_.end()) step->time = std::max(step->time, let_in->second);
   }
 
   void tell(const Entry& entry, const OutboxPublication& publication) {
@@ -298,22 +346,47 @@ class Tracer {
   }
 
   void tell(const Entry& entry, const IngestBatch& batch) {
-    const std::string request = story_.request.to_hex();
-    if (!batch.requests.bytes.contains(request)) return;
-    std::string counts = fmt::format("{} rows", batch.rows_count);
+    if (!ours(entry) && !names_us(batch.requests)) return;
+    std::string counts =
+        fmt::format("{} row{}", batch.rows_count, batch.rows_count == 1 ? "" : "s");
     if (batch.duplicates_count > 0) {
       counts += fmt::format(", {} duplicates", batch.duplicates_count);
     }
     if (batch.dead_count > 0) counts += fmt::format(", {} dead letters", batch.dead_count);
-    add(entry,
-        "committed by ingest " + printable(batch.rule.bytes),
-        fmt::format("batch {}.{} of stream {}, messages {} to {}: {}",
-                    batch.epoch,
-                    batch.number,
-                    printable(batch.stream.bytes),
-                    batch.first_sequence,
-                    batch.last_sequence,
-                    counts));
+    std::string others;
+    if (!names_us(batch.requests)) others = requests_of(batch);
+    TraceStep* const step = add(
+        entry,
+        fmt::format("{} ingest {}",
+                    batch.cause.empty() ? "committed by" : printable(batch.cause.bytes) + " by",
+                    printable(batch.rule.bytes)),
+        joined(
+            fmt::format("batch {}.{} of stream {}, message{}: {} in {}{}",
+                        batch.epoch,
+                        batch.number,
+                        printable(batch.stream.bytes),
+                        batch.first_sequence == batch.last_sequence
+                            ? fmt::format(" {}", batch.first_sequence)
+                            : fmt::format("s {} to {}", batch.first_sequence, batch.last_sequence),
+                        counts,
+                        meridian::to_text(batch.duration),
+                        batch.cause.empty() ? ", then acknowledged" : ""),
+            others));
+    // When its transaction began, as a statement's step: what came of it stands behind it.
+    if (step) step->time -= std::chrono::duration_cast<WallTime::duration>(batch.duration);
+  }
+
+  static std::string requests_of(const IngestBatch& batch) {
+    std::string shown;
+    std::size_t count = 0;
+    for (std::string_view rest = batch.requests.bytes; !rest.empty(); ++count) {
+      const std::string_view each = rest.substr(0, rest.find(' '));
+      if (count < requests_shown_max) shown = joined(std::move(shown), printable(each));
+      rest.remove_prefix(std::min(each.size() + 1, rest.size()));
+    }
+    if (count > requests_shown_max)
+      shown += fmt::format(" and {} more", count - requests_shown_max);
+    return shown.empty() ? shown : "of requests " + shown;
   }
 
   void tell(const Entry& entry, const Denied& denied) {
@@ -368,7 +441,10 @@ class Tracer {
   std::filesystem::path folder_;
   TraceSettings settings_;
   Story story_;
+  std::string hex_;                   // Of the request.
+  std::set<RequestId> transactions_;  // Of ingest, with messages of other requests too.
   std::set<VisitKey> visits_;
+  std::map<VisitKey, WallTime> let_in_;
   std::map<StatementKey, std::optional<std::size_t>> statements_;  // To their steps.
   std::map<std::uint64_t, std::string> shapes_;                    // By fingerprint.
   // When which key of which view became old.

@@ -42,7 +42,9 @@ struct Story {
   std::vector<std::string> broken{};  // What could not be read, a line each.
 };
 
-// Reads the whole trail twice. A request that nobody knows has no steps. Errors: as TrailReader.
+// Reads the whole trail twice, and once more where ingest committed a message of the request
+// together with those of others: what came of that transaction is part of the story. A request that
+// nobody knows has no steps. Errors: as TrailReader.
 Result<Story> trace(const std::filesystem::path& folder, RequestId request, TraceSettings settings);
 
 // Columns for a terminal.

@@ -3,6 +3,7 @@
 
 #include "gate/trail/trace.h"
 
+#include "gate/trail/publication_tally.h"
 #include "gate/trail/trail_fixture_test.h"
 
 #include <algorithm>
@@ -98,6 +99,101 @@ TEST_F(TraceTest, AStoryGoesOverShardsAndDoors) {
   };
   EXPECT_EQ(column_of("from 192.0.2.1"), column_of("DETAIL"));
   EXPECT_EQ(column_of("commit at"), column_of("DETAIL"));
+}
+
+// A message whose request is not its visit's, committed together with another's, from its
+// publication to what the change of its row set off. The records are not in that order.
+TEST_F(TraceTest, AMessageIsFollowedIntoItsTransactionAndOutOfIt) {
+  auto trail = open();
+  const RequestId visit = request_id(1);
+  const RequestId mine = request_id(2);
+  const RequestId other = request_id(3);
+  const RequestId transaction = request_id(4);
+  const RecordContext publisher{.visit = VisitId(5), .request = visit};
+  TrailWriter& door = trail->writer(0);
+  TrailWriter& ingest = trail->writer(1);
+  ASSERT_TRUE(door.append(
+      publisher,
+      VisitOpened{.door = "nats", .address = "192.0.2.3", .port = 3, .transport = "tcp"}));
+  ASSERT_TRUE(door.append(publisher, Admitted{.subject = "shop:checkout", .role = "checkout"}));
+  PublicationTally tally(door, publisher);
+  tick();
+  ASSERT_TRUE(tally.count("orders.>", "orders.created", 100, mine));
+  tick();
+  ASSERT_TRUE(tally.count("orders.>", "orders.created", 100, other));
+  ASSERT_TRUE(tally.count("orders.>", "orders.created", 100, mine));
+  advance(std::chrono::milliseconds(3));
+  Invalidation invalidation{
+      .position = Lsn(0x1'0000'0abc), .transaction_id = 9, .entries_count = 1};
+  invalidation.entries.push_back({.view = "order", .key = "order:1"});
+  ASSERT_TRUE(door.append({.request = transaction}, invalidation));
+  const std::string requests = mine.to_hex() + " " + other.to_hex();
+  ASSERT_TRUE(ingest.append({.request = transaction},
+                            IngestBatch{.rule = "orders",
+                                        .stream = "ORDERS",
+                                        .epoch = 2,
+                                        .number = 7,
+                                        .first_sequence = 40,
+                                        .last_sequence = 42,
+                                        .rows_count = 3,
+                                        .requests = requests,
+                                        .duration = std::chrono::milliseconds(1)}));
+  tick();
+  ASSERT_TRUE(ingest.append({.request = transaction},
+                            OutboxPublication{.stream = "OUTBOX",
+                                              .subject = "orders.changed.1",
+                                              .first_number = 11,
+                                              .messages_count = 3,
+                                              .bytes = 30}));
+  advance(std::chrono::seconds(1));
+  ASSERT_TRUE(tally.flush());
+  trail->abandon();
+  const auto told = [&](RequestId request) {
+    std::string lines;
+    for (const TraceStep& step : story_of(request).steps)
+      lines += step.what + ": " + step.detail + "\n";
+    return lines;
+  };
+  const std::string rest =
+      "committed by ingest orders: batch 2.7 of stream ORDERS, messages 40 to 42: 3 rows in 1 ms, "
+      "then acknowledged{}\n"
+      "invalidated order:1: commit at 1/ABC, transaction 9\n"
+      "outbox published 3 messages as orders.changed.1: into OUTBOX, from number 11 on\n";
+  EXPECT_EQ(told(mine),
+            "visit opened: from 192.0.2.3 port 3 over tcp\n"
+            "admitted as checkout: subject shop:checkout\n"
+            "published one or more of 3 messages: orders.created in 1.0 s, counted with the visit, "
+            "request " +
+                visit.to_string() + "\n" + std::regex_replace(rest, std::regex("\\{\\}"), ""));
+  EXPECT_EQ(told(other), told(mine));
+  // Who reads the transaction's id in a message of the outbox finds whose messages were in it.
+  EXPECT_EQ(
+      told(transaction),
+      std::regex_replace(
+          rest, std::regex("\\{\\}"), ", of requests " + mine.to_hex() + ", " + other.to_hex()));
+  EXPECT_TRUE(told(visit).contains("published 3 messages: orders.created in 1.0 s\n"));
+  EXPECT_FALSE(told(visit).contains("ingest"));
+}
+
+// A visit whose messages have more requests than a record names writes more records.
+TEST_F(TraceTest, EachRequestThatAMessageBringsIsFound) {
+  auto trail = open();
+  const RecordContext publisher{.visit = VisitId(5), .request = request_id(255)};
+  PublicationTally tally(trail->writer(0), publisher);
+  const auto request_of = [](std::uint64_t number) {
+    std::array<std::uint8_t, 16> bytes{2};
+    bytes[14] = static_cast<std::uint8_t>(number >> 8);
+    bytes[15] = static_cast<std::uint8_t>(number);
+    return RequestId(bytes);
+  };
+  constexpr std::uint64_t count = 300;
+  for (std::uint64_t i = 0; i < 2 * count; ++i)
+    ASSERT_TRUE(tally.count("orders.>", "orders.created", 1, request_of(i / 2)));
+  ASSERT_TRUE(tally.flush());
+  trail->abandon();
+  for (const std::uint64_t i : {std::uint64_t{0}, count / 2, count - 1})
+    EXPECT_EQ(story_of(request_of(i)).steps.size(), 1u) << i;
+  EXPECT_EQ(story_of(request_id(255)).steps.size(), 3u);
 }
 
 TEST_F(TraceTest, TheWindowDecidesWhichReadsFollowed) {

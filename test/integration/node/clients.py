@@ -390,11 +390,15 @@ class NatsProducer:
         self.errors = []
         self.inbox = "_INBOX." + os.urandom(12).hex()
         self.asked = 0
-        assert self._line().startswith(b"INFO ")
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
                    "auth_token": token, "protocol": 1, "echo": True}
-        self.stream.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
-        self.flush()
+        try:
+            assert self._line().startswith(b"INFO ")
+            self.stream.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+            self.flush()
+        except BaseException:
+            self.stream.close()
+            raise
 
     def __enter__(self):
         return self

@@ -1,5 +1,6 @@
 """Ingest: each message that a verified producer publishes becomes one row, whatever happens."""
 
+import datetime
 import json
 import unittest
 
@@ -311,6 +312,22 @@ class IngestTest(unittest.TestCase):
         self.assertIn("50 messages", said)
         self.assertEqual(rows(), 250)
         self.assertIn("0 messages", self.node.run("ingest", "rollback", "returns", "--to", place))
+        # Up to a time: of what came after it, the row that was made last is the one that goes.
+        publisher.publish("orders.returned", json.dumps({"id": 298}))
+        publisher.flush()
+        node.wait_until(lambda: rows() == 251, "it is there")
+        then = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        for n in (299, 300):
+            publisher.publish("orders.returned", json.dumps({"id": n}))
+        publisher.flush()
+        node.wait_until(lambda: rows() == 253, "these too")
+        self.assertIn("2 messages", self.node.run("ingest", "rollback", "returns", "--to", then))
+        self.assertEqual(self.node.owner("SELECT max(id) FROM returns"), "298")
+        self.assertIn("1 messages", self.node.run("ingest", "rollback", "returns", "--to", place))
+        no_time = self.node.run("ingest", "rollback", "returns", "--to", "yesterday", code=None)
+        self.assertNotEqual(no_time.returncode, 0)
+        self.assertIn("is no time", no_time.stderr)
+        self.assertEqual(rows(), 250)
         node.wait_until(lambda: self.status("returns")["state"] == "running", "it goes on")
         # What was undone may come again, also under its id.
         publisher.publish("orders.returned", json.dumps({"id": 300, "note": "again"}),

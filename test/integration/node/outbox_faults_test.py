@@ -68,9 +68,10 @@ def check_stream(case, running):
         got = visit.replay("OUTBOX", total, node.PATIENCE)
     case.assertEqual([int(payload) for _, _, payload in got], list(range(1, total + 1)))
     case.assertEqual(
-        [headers["Nats-Msg-Id"] for _, headers, _ in got],
-        [f"outbox.{number}" for number in range(1, total + 1)],
+        [headers["Nats-Msg-Id"].split(".")[::2] for _, headers, _ in got],
+        [["outbox", str(number)] for number in range(1, total + 1)],
     )
+    case.assertEqual(len({headers["Nats-Msg-Id"].split(".")[1] for _, headers, _ in got}), 1)
     return total
 
 

@@ -82,7 +82,7 @@ class OutboxTest(unittest.TestCase):
         )
         self.assertEqual([each[2] for each in got], [b"one", b'{"n": 2}', b"\x00\x01\xff"])
         self.assertEqual(got[0][1]["Kind"], "greeting")
-        numbers = [int(each[1]["Nats-Msg-Id"].removeprefix("outbox.")) for each in got]
+        numbers = [int(each[1]["Nats-Msg-Id"].rpartition(".")[2]) for each in got]
         self.assertEqual(numbers, list(range(numbers[0], numbers[0] + 3)))
         identity = got[0][1]["Meridian-Identity"]
         self.assertRegex(identity, r"^sub=checkout;role=checkout;req=[0-9a-f]{32}$")
