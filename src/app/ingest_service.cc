@@ -34,7 +34,7 @@ IngestService::IngestService(IngestServiceParts parts)
                       .secret = parts_.secret,
                       .trail = parts_.trail,
                       .metrics = parts_.metrics,
-                      .owner = parts_.owner,
+                      .run = parts_.run,
                       .ack_before_commit = parts_.ack_before_commit})),
       scope_(loop_) {}
 

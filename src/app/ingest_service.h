@@ -31,7 +31,7 @@ struct IngestServiceParts {
   SessionKeeper::Options admin_session;
   std::function<Result<PostgresOptions>(const std::string& role)> role_session;
   std::function<Secret()> secret;
-  std::string owner;
+  NodeRun run;
   bool ack_before_commit = false;
 };
 

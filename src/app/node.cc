@@ -74,6 +74,8 @@ Async<Result<void>> Node::open() {
   MERIDIAN_CO_TRY(folder_,
                   DataFolder::open({.path = config_->data, .engine_user = config_->engines.user},
                                    loop_.wall_now()));
+  MERIDIAN_CO_TRY(const FolderRun run, folder_->begin_run(loop_.random()));
+  run_ = {.node = config_->node.name + " " + run.folder, .number = run.number};
   // Ports are taken before anything is started that would have to be stopped again.
   MERIDIAN_CO_CHECK(bind_doors());
   if (!config_->tls.certificate.empty()) {
@@ -302,7 +304,7 @@ void Node::open_outbox() {
                          .blocking = blocking_,
                          .trail = trail_->writer(workers_.size() + 1),
                          .metrics = metrics_,
-                         .node = config_->node.name,
+                         .run = run_,
                          .config = config_->outbox,
                          .subjects = outbox_subjects(*config_)});
   outbox_->start();
@@ -450,9 +452,6 @@ Result<void> Node::open_ingest() {
     return fail(Errc::invalid, "there are ingest rules, and no NATS to read from: set nats.url");
   }
   const auto shard = static_cast<std::uint32_t>(workers_.size() + (outbox_thread_ ? 2 : 1));
-  // Nobody else's, and no other run's.
-  const std::string owner =
-      config_->node.name + " " + RequestId::make(loop_.wall_now(), loop_.random()).to_string();
   MERIDIAN_TRY(ingest_,
                IngestService::make({.main = loop_,
                                     .thread = ingest_thread_,
@@ -468,7 +467,7 @@ Result<void> Node::open_ingest() {
                                               role_keys_, role, server_->database());
                                         },
                                     .secret = [this] { return facts_.get()->identity_secret; },
-                                    .owner = owner,
+                                    .run = run_,
                                     .ack_before_commit = options_.ack_before_commit}));
   ingest_->start();
   return {};

@@ -174,7 +174,9 @@ IngestRule::IngestRule(const IngestParts& parts, Rule rule)
     : parts_(parts),
       loop_(parts.loop),
       rule_(std::move(rule)),
-      lease_(loop_, parts.statements, {.name = "ingest/" + rule_.name(), .owner = parts.owner}),
+      lease_(loop_,
+             parts.statements,
+             {.name = "ingest/" + rule_.name(), .owner = parts.run.node, .run = parts.run.number}),
       counters_(std::make_unique<Counters>(parts.metrics, rule_.name())),
       poked_(loop_),
       scope_(loop_) {}

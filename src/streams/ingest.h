@@ -43,7 +43,7 @@ struct IngestParts {
   std::function<Secret()> secret;  // What proofs are made with (wire: meridian.secrets).
   trail::TrailWriter& trail;
   Metrics& metrics;
-  std::string owner;  // Of leases: this run of this node.
+  NodeRun run;  // Who holds the leases.
   // For tests alone: acknowledges what was not committed, and trusts the stream's position.
   bool ack_before_commit = false;
 };
