@@ -147,6 +147,14 @@ struct IngestRule::Run {
     if (!ending) ending = Ending{.state = state, .why = std::move(why)};
     ended.set();
   }
+  // At a moment when little is left, or its place in the stream would matter again.
+  void end_unfiltered() {
+    if (unfiltered_to == 0 || delivered_to < unfiltered_to) return;
+    const bool too_much = others > IngestRule::unfiltered_max && others > arrivals;
+    if (!too_much && left + progress.under_way() >= IngestRule::unfiltered_min) return;
+    caught_up = true;
+    end(State::starting, "what waited is done");
+  }
   std::size_t queued() const {
     std::size_t count = 0;
     for (const auto& worker : workers)
@@ -162,6 +170,13 @@ struct IngestRule::Run {
   std::optional<json::FieldReader> key_reader;
   std::uint64_t last_delivery = 0;
   bool any_delivery = false;
+  // Zero: the consumer has a filter. Otherwise it delivers all of the stream until what was there
+  // at the beginning has come, and then one with a filter takes its place.
+  std::uint64_t unfiltered_to = 0;
+  std::uint64_t delivered_to = 0;
+  std::uint64_t left = 0;    // That the consumer has still to deliver.
+  std::uint64_t others = 0;  // Messages that are not the rule's.
+  bool caught_up = false;
   std::uint64_t arrivals = 0;
   std::uint64_t epoch = 0;
   std::optional<Ending> ending;
@@ -327,7 +342,10 @@ Async<IngestRule::Ending> IngestRule::own() {
         static_cast<std::int64_t>(8 * settings.workers * settings.batch_messages_max);
     auto made = co_await make_consumer(js, *consumer, *position, deadline);
     if (!made) co_return unreachable(made.error());
-    co_return co_await work(js, *kept, *std::move(position), !parts_.ack_before_commit);
+    const std::uint64_t unfiltered_to =
+        consumer->filter_subject.empty() ? stream->last_sequence : 0;
+    co_return co_await work(
+        js, *kept, *std::move(position), !parts_.ack_before_commit, unfiltered_to);
   };
   Ending ending = co_await with_it(**jetstream);
   const Shield shield(co_await this_fibre());
@@ -338,11 +356,13 @@ Async<IngestRule::Ending> IngestRule::own() {
 Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
                                            const Kept& kept,
                                            Position position,
-                                           bool from_the_beginning) {
+                                           bool from_the_beginning,
+                                           std::uint64_t unfiltered_to) {
   const RuleSettings& settings = rule_.settings();
   Run run(loop_, jetstream, kept, std::move(position.progress));
   run.epoch = lease_.epoch();
   run.any_delivery = from_the_beginning;
+  run.unfiltered_to = unfiltered_to;
   if (rule_.key() && rule_.key()->source == FieldSource::payload_field) {
     run.key_reader = *json::FieldReader::make({rule_.key()->path});
   }
@@ -374,6 +394,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
     run.scope.spawn(watch_lease(run));
     (void)co_await run.ended.wait();
     running_ = nullptr;
+    caught_up_ = run.caught_up;
     floor_ = run.progress.floor();
   }
   const Shield shield(co_await this_fibre());
@@ -438,6 +459,13 @@ Async<> IngestRule::dispatch(Run& run) {
       }
       run.any_delivery = true;
       run.last_delivery = delivery.delivery;
+      run.delivered_to = std::max(run.delivered_to, delivery.sequence);
+      run.left = delivery.pending;
+      if (!nats::matches(settings.subject, delivery.subject())) {
+        ++run.others;
+        run.jetstream.send(delivery.reply(), "+ACK");
+        continue;
+      }
       counters_->pending.set(static_cast<std::int64_t>(delivery.pending));
       ++run.arrivals;
       if (parts_.ack_before_commit) run.jetstream.send(delivery.reply(), "+ACK");
@@ -479,6 +507,7 @@ Async<> IngestRule::dispatch(Run& run) {
       run.workers[to]->more.notify_all();
     }
     counters_->under_way.set(static_cast<std::int64_t>(run.progress.under_way()));
+    run.end_unfiltered();
   }
 }
 
@@ -561,6 +590,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     counters_->dead.add(result.dead_count);
     backoff_ = Duration::zero();
     run.room.notify_all();
+    run.end_unfiltered();
   }
 }
 

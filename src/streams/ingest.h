@@ -104,6 +104,10 @@ class IngestRule {
   };
 
   // `parts` outlives it.
+  // Messages of the stream that are read without a filter where the rule begins (check_position()).
+  static constexpr std::uint64_t unfiltered_min = 1'000;
+  static constexpr std::uint64_t unfiltered_max = 200'000;
+
   IngestRule(const IngestParts& parts, Rule rule);
   ~IngestRule();
 
@@ -183,7 +187,8 @@ class IngestRule {
   Async<Ending> work(JetStream& jetstream,
                      const Kept& kept,
                      Position position,
-                     bool from_the_beginning);
+                     bool from_the_beginning,
+                     std::uint64_t unfiltered_to);
   Async<> dispatch(Run& run);
   Async<> serve(Run& run, std::size_t worker);
   Async<> keep_up(Run& run);
@@ -211,6 +216,7 @@ class IngestRule {
   std::string stream_;
   std::int64_t incarnation_ = 1;
   StreamPlace floor_;
+  bool caught_up_ = false;  // The run before ended because what had waited was done.
   std::uint64_t batch_number_ = 0;
   Duration backoff_{};
   Run* running_ = nullptr;
