@@ -37,7 +37,7 @@ IngestService::IngestService(IngestServiceParts parts)
                       .mac = mac_ ? &*mac_ : nullptr,
                       .trail = parts_.trail,
                       .metrics = parts_.metrics,
-                      .owner = parts_.owner,
+                      .run = parts_.run,
                       .ack_before_commit = parts_.ack_before_commit})),
       wanted_changed_(loop_),
       some_to_start_(loop_),

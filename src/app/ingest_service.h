@@ -36,7 +36,7 @@ struct IngestServiceParts {
   std::function<Result<PostgresOptions>(const std::string& role)> role_session;
   std::function<Secret()> secret;
   Secret stamp_key;  // Empty: stamps have no MAC.
-  std::string owner;
+  NodeRun run;
   bool ack_before_commit = false;
 };
 

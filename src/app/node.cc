@@ -74,6 +74,8 @@ Async<Result<void>> Node::open() {
   MERIDIAN_CO_TRY(folder_,
                   DataFolder::open({.path = config_->data, .engine_user = config_->engines.user},
                                    loop_.wall_now()));
+  MERIDIAN_CO_TRY(const FolderRun run, folder_->begin_run(loop_.random()));
+  run_ = {.node = config_->node.name + " " + run.folder, .number = run.number};
   // Ports are taken before anything is started that would have to be stopped again.
   MERIDIAN_CO_CHECK(bind_doors());
   if (!config_->tls.certificate.empty()) {
@@ -449,12 +451,9 @@ Result<void> Node::open_streams() {
                          .blocking = blocking_,
                          .trail = trail_->writer(shard),
                          .metrics = metrics_,
-                         .node = config_->node.name,
+                         .run = run_,
                          .config = config_->outbox});
   outbox_->set_subjects(outbox_subjects(*config_));
-  // Nobody else's, and no other run's.
-  const std::string owner =
-      config_->node.name + " " + RequestId::make(loop_.wall_now(), loop_.random()).to_string();
   MERIDIAN_TRY(auto rules, IngestService::compile(*config_));
   ingest_ = std::make_unique<IngestService>(
       IngestServiceParts{.main = loop_,
@@ -471,7 +470,7 @@ Result<void> Node::open_streams() {
                              },
                          .secret = [this] { return facts_.get()->identity_secret; },
                          .stamp_key = nats_stamp_key_,
-                         .owner = owner,
+                         .run = run_,
                          .ack_before_commit = options_.ack_before_commit});
   ingest_->start();
   ingest_->set_rules(std::move(rules));

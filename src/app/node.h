@@ -88,6 +88,7 @@ class Node {
   Metrics metrics_;
   BlockingPool blocking_{2};
   std::unique_ptr<DataFolder> folder_;
+  NodeRun run_;
 
   std::unique_ptr<PostgresEngine> postgres_engine_;
   std::unique_ptr<RedisEngine> redis_engine_;

@@ -54,8 +54,7 @@ class OutboxService::Worker {
         commits_(loop),
         lease_(loop,
                leases_,
-               {.name = std::string(lease_name),
-                .owner = fmt::format("{} {:016x}", parts.node, loop.random().next())}),
+               {.name = std::string(lease_name), .owner = parts.run.node, .run = parts.run.number}),
         outbox_(
             loop,
             store_,

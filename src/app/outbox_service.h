@@ -13,6 +13,7 @@
 #include "pool/nats/connector.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/loop_thread.h"
+#include "streams/lease.h"
 #include "streams/outbox.h"
 
 #include <functional>
@@ -28,7 +29,7 @@ struct OutboxServiceParts {
   BlockingPool& blocking;
   trail::TrailWriter& trail;  // Of the outbox's loop.
   Metrics& metrics;
-  std::string node;  // Whose name the lease shows.
+  NodeRun run;  // Who holds the lease.
   config::OutboxConfig config;
 };
 

@@ -22,7 +22,15 @@ class Backoff {
     const auto part =
         static_cast<std::int64_t>(random.next() % static_cast<std::uint64_t>(half + 1));
     bound_ = bound_ > max_ / 2 ? max_ : bound_ * 2;
-    return Duration(half + part);
+    last_ = Duration(half + part);
+    return last_;
+  }
+
+  // Forgets the failures before a success of this duration, if that is long beside the last pause:
+  // what fails now and then is not held up.
+  void succeeded_for(Duration duration) noexcept {
+    constexpr int pauses = 20;
+    if (duration >= pauses * std::max(last_, min_)) reset();
   }
 
   void reset() noexcept { bound_ = 2 * min_; }
@@ -31,6 +39,7 @@ class Backoff {
   Duration min_;
   Duration max_;
   Duration bound_;
+  Duration last_{};
 };
 
 }  // namespace meridian

@@ -1,6 +1,8 @@
 #include "engines/data_folder.h"
 
 #include "base/escape.h"
+#include "base/hex.h"
+#include "base/number.h"
 #include "runtime/log.h"
 
 #include <algorithm>
@@ -17,9 +19,14 @@ namespace meridian {
 namespace {
 
 constexpr const char* lock_name = "meridian.lock";
+constexpr const char* run_name = "run.number";
+constexpr std::size_t run_size_max = 256;
+constexpr std::uint64_t run_number_max = std::uint64_t{1} << 62;
 constexpr std::size_t holder_size_max = 16uz * 1024;
 constexpr mode_t ours_alone = 0700;
 constexpr mode_t ours_and_a_passage = 0710;
+
+using FolderDraw = std::array<std::uint8_t, 16>;
 
 std::string shown(const std::filesystem::path& path) {
   return quote(path.native(), 1024);
@@ -222,6 +229,44 @@ Result<void> DataFolder::write_holder() {
 Result<void> DataFolder::record_doors(std::vector<DoorAddress> doors) {
   holder_.doors = std::move(doors);
   return write_holder();
+}
+
+std::string FolderRun::to_text() const {
+  return folder + " " + std::to_string(number) + "\n";
+}
+
+std::optional<FolderRun> FolderRun::parse(std::string_view text) {
+  FolderDraw drawn;
+  constexpr std::size_t folder_size = 2 * std::tuple_size_v<FolderDraw>;
+  if (text.size() <= folder_size + 2 || text[folder_size] != ' ' || !text.ends_with('\n')) {
+    return std::nullopt;
+  }
+  const std::string_view folder = text.substr(0, folder_size);
+  if (!from_hex(folder, drawn)) return std::nullopt;
+  const auto number =
+      parse_number<std::uint64_t>(text.substr(folder_size + 1, text.size() - folder_size - 2));
+  if (!number || *number == 0 || *number >= run_number_max) return std::nullopt;
+  return FolderRun{.folder = std::string(folder), .number = *number};
+}
+
+Result<FolderRun> DataFolder::begin_run(Random& random) {
+  const std::filesystem::path path = path_ / run_name;
+  MERIDIAN_TRY(const auto text, read_file(path, run_size_max));
+  std::optional<FolderRun> run = text ? FolderRun::parse(*text) : std::nullopt;
+  if (text && !run) {
+    log_warning("engines",
+                "the number of the last run cannot be read; the folder counts as a new one, which "
+                "waits for the leases of its earlier runs",
+                {{"file", path.native()}});
+  }
+  if (!run) {
+    FolderDraw drawn;
+    random.fill_secret(drawn);
+    run = FolderRun{.folder = to_hex(drawn)};
+  }
+  ++run->number;
+  MERIDIAN_CHECK(replace_file(path, run->to_text()));
+  return *std::move(run);
 }
 
 // When we are root: the engine user must be able to come to his folders.

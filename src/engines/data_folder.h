@@ -17,15 +17,18 @@
 //
 // Belongs to the main thread. Everything here blocks on the disk, at start and end only.
 
+#include "base/random.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "engines/owned_file.h"
 #include "runtime/file.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <sys/types.h>
 #include <utility>
 #include <vector>
@@ -61,6 +64,15 @@ struct Holder {
   std::string to_string() const;
 };
 
+// One of the times that a data folder was held by a node.
+struct FolderRun {
+  std::string folder;        // Drawn when the folder was first used; 32 hexadecimal digits.
+  std::uint64_t number = 0;  // Of the run; grows with each.
+
+  std::string to_text() const;
+  static std::optional<FolderRun> parse(std::string_view text);
+};
+
 class DataFolder {
  public:
   // Makes the folder or takes the one that is there, and holds it until close(). Errors: conflict
@@ -76,6 +88,10 @@ class DataFolder {
 
   // Tells others, in the lock file, where our doors are.
   Result<void> record_doors(std::vector<DoorAddress> doors);
+
+  // Begins the next run, durably. All runs of this folder with a smaller number have ended, because
+  // they held the lock. Two folders that were copied from one may begin the same run.
+  Result<FolderRun> begin_run(Random& random);
 
   // Lets others have it. The engines have stopped before.
   void close() noexcept;

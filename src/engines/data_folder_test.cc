@@ -106,6 +106,35 @@ TEST_F(DataFolders, AreFreeWhenTheHolderIsGone) {
   EXPECT_TRUE(never && !*never);
 }
 
+TEST_F(DataFolders, NumberTheirRuns) {
+  SystemRandom random;
+  const auto next = [&]() -> FolderRun {
+    auto folder = DataFolder::open({.path = root_ / "data"}, started);
+    EXPECT_TRUE(folder) << folder.error().detail();
+    auto run = (*folder)->begin_run(random);
+    EXPECT_TRUE(run) << run.error().detail();
+    return *run;
+  };
+  const FolderRun first = next();
+  EXPECT_EQ(first.folder.size(), 32U);
+  EXPECT_EQ(first.number, 1U);
+  const FolderRun second = next();
+  EXPECT_EQ(second.folder, first.folder);
+  EXPECT_EQ(second.number, 2U);
+  // One that cannot be read is none of before: nobody else's number may be taken for ours.
+  for (const std::string& text : {std::string(),
+                                  std::string("7\n"),
+                                  second.folder + " 0\n",
+                                  second.folder + " 7",
+                                  second.folder + " -7\n",
+                                  "x" + second.folder.substr(1) + " 7\n"}) {
+    write(root_ / "data" / "run.number", text);
+    const FolderRun other = next();
+    EXPECT_NE(other.folder, first.folder) << text;
+    EXPECT_EQ(other.number, 1U) << text;
+  }
+}
+
 TEST_F(DataFolders, AreNotTakenFromSomebodyElse) {
   const fs::path home = root_ / "home";
   fs::create_directory(home);

@@ -120,9 +120,7 @@ Async<> Supervisor::run() {
     serving_from_ = Time();
     const Result<ChildExit> life = co_await live(fibre);
     if (fibre.cancelled()) break;
-    if (serving_from_ != Time() && loop_.now() - serving_from_ >= options_.healthy_after) {
-      backoff_.reset();
-    }
+    if (serving_from_ != Time()) backoff_.succeeded_for(loop_.now() - serving_from_);
     fail_life(life);
     const Duration pause = backoff_.next(loop_.random());
     log_info(area, "starting again", {{"engine", engine_.name()}, {"in", to_text(pause)}});

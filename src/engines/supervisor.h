@@ -32,8 +32,7 @@ namespace meridian {
 struct SupervisorOptions {
   Duration backoff_min = std::chrono::milliseconds(100);
   Duration backoff_max = std::chrono::seconds(10);
-  Duration healthy_after = std::chrono::minutes(1);  // Serving this long forgets earlier failures.
-  Duration slow_start = std::chrono::seconds(30);    // A start that takes longer is reported.
+  Duration slow_start = std::chrono::seconds(30);  // A start that takes longer is reported.
 
   // How long the polite signal has, then the other one; then SIGKILL. PostgreSQL itself kills what
   // does not follow its immediate shutdown after 5 s.

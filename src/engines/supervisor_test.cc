@@ -249,6 +249,17 @@ TEST(Backoffs, DoubleUpToTheirBound) {
   }
 }
 
+TEST(Backoffs, ForgetFailuresAfterALongSuccess) {
+  ChosenRandom random;
+  Backoff backoff(milliseconds(100), seconds(10));
+  for (int i = 0; i < 4; ++i)
+    (void)backoff.next(random);
+  backoff.succeeded_for(milliseconds(15'999));  // The last pause was 800 ms.
+  EXPECT_EQ(backoff.next(random), milliseconds(1'600));
+  backoff.succeeded_for(seconds(32));
+  EXPECT_EQ(backoff.next(random), milliseconds(100));
+}
+
 class EngineLogs : public testing::Test {
  protected:
   EngineLogs() {

@@ -1,18 +1,29 @@
 #include "streams/acknowledgements.h"
 
+#include <iterator>
 #include <utility>
 
 namespace meridian {
 
 void Acknowledgements::owe(std::uint64_t sequence, std::string_view reply) {
-  owed_.insert_or_assign(sequence, Owed{.reply = std::string(reply), .dead_reason = {}});
+  owed_.insert_or_assign(sequence,
+                         Owed{.reply = std::string(reply), .dead_reason = {}, .other = false});
 }
 
 void Acknowledgements::owe_dead(std::uint64_t sequence,
                                 std::string_view reply,
                                 std::string_view reason) {
-  owed_.insert_or_assign(sequence,
-                         Owed{.reply = std::string(reply), .dead_reason = std::string(reason)});
+  owed_.insert_or_assign(
+      sequence,
+      Owed{.reply = std::string(reply), .dead_reason = std::string(reason), .other = false});
+}
+
+void Acknowledgements::owe_other(std::uint64_t sequence, std::string_view reply) {
+  if (!owed_.empty() && owed_.rbegin()->first < sequence && owed_.rbegin()->second.other) {
+    owed_.erase(std::prev(owed_.end()));
+  }
+  // A message of the rule's that has the same sequence says more.
+  owed_.try_emplace(sequence, Owed{.reply = std::string(reply), .dead_reason = {}, .other = true});
 }
 
 std::vector<Acknowledgements::Word> Acknowledgements::take(const Progress& progress) {

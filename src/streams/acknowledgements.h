@@ -28,6 +28,10 @@ class Acknowledgements {
   // A dead one is told of by itself.
   void owe_dead(std::uint64_t sequence, std::string_view reply, std::string_view reason);
 
+  // One that is no message of the rule's, and needs nothing to be done. Of those in a row one is
+  // kept.
+  void owe_other(std::uint64_t sequence, std::string_view reply);
+
   // What may be said now, in its order.
   std::vector<Word> take(const Progress& progress);
 
@@ -37,6 +41,7 @@ class Acknowledgements {
   struct Owed {
     std::string reply;
     std::string dead_reason;  // Empty: it is not dead.
+    bool other = false;
   };
   std::map<std::uint64_t, Owed> owed_;  // By sequence.
 };

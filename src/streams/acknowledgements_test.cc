@@ -58,6 +58,25 @@ TEST_F(AcknowledgementsTest, TellsOfEachDeadOne) {
   EXPECT_EQ(take(), "y +TERM unreadable, x +TERM poison, b +ACK");
 }
 
+TEST_F(AcknowledgementsTest, MessagesOfOthersWaitForThoseBeforeThemToo) {
+  arrive(1, 1);
+  acknowledgements.owe_other(2, "b");
+  acknowledgements.owe_other(3, "c");
+  EXPECT_EQ(acknowledgements.owed_count(), 1U);
+  EXPECT_EQ(take(), "");
+  arrive(4, 4);
+  acknowledgements.owe_other(5, "e");
+  progress.finish(1);
+  acknowledgements.owe(1, "a");
+  // What 3 says is said by 5, which waits for 4.
+  EXPECT_EQ(take(), "a +ACK");
+  progress.finish(4);
+  acknowledgements.owe(4, "d");
+  EXPECT_EQ(take(), "e +ACK");
+  acknowledgements.owe_other(6, "f");
+  EXPECT_EQ(take(), "f +ACK");
+}
+
 TEST_F(AcknowledgementsTest, ASequenceThatIsUsedAgainHoldsBackThoseAboveIt) {
   progress = Progress({.sequence = 100, .time = 100});
   EXPECT_EQ(progress.arrive({50, 500}), Progress::Arrival::reused);

@@ -148,6 +148,14 @@ struct IngestRule::Run {
     if (!ending) ending = Ending{.state = state, .why = std::move(why)};
     ended.set();
   }
+  // At a moment when little is left, or its place in the stream would matter again.
+  void end_unfiltered() {
+    if (unfiltered_to == 0 || delivered_to < unfiltered_to) return;
+    const bool too_much = others > IngestRule::unfiltered_max && others > arrivals;
+    if (!too_much && left + progress.under_way() >= IngestRule::unfiltered_min) return;
+    caught_up = true;
+    end(State::starting, "what waited is done");
+  }
   std::size_t queued() const {
     std::size_t count = 0;
     for (const auto& worker : workers)
@@ -164,6 +172,13 @@ struct IngestRule::Run {
   std::optional<json::FieldReader> key_reader;
   std::uint64_t last_delivery = 0;
   bool any_delivery = false;
+  // Zero: the consumer has a filter. Otherwise it delivers all of the stream until what was there
+  // at the beginning has come, and then one with a filter takes its place.
+  std::uint64_t unfiltered_to = 0;
+  std::uint64_t delivered_to = 0;
+  std::uint64_t left = 0;    // That the consumer has still to deliver.
+  std::uint64_t others = 0;  // Messages that are not the rule's.
+  bool caught_up = false;
   std::uint64_t arrivals = 0;
   std::uint64_t epoch = 0;
   std::optional<Ending> ending;
@@ -176,7 +191,9 @@ IngestRule::IngestRule(const IngestParts& parts, Rule rule)
     : parts_(parts),
       loop_(parts.loop),
       rule_(std::move(rule)),
-      lease_(loop_, parts.statements, {.name = "ingest/" + rule_.name(), .owner = parts.owner}),
+      lease_(loop_,
+             parts.statements,
+             {.name = "ingest/" + rule_.name(), .owner = parts.run.node, .run = parts.run.number}),
       counters_(std::make_unique<Counters>(parts.metrics, rule_.name())),
       poked_(loop_),
       scope_(loop_) {}
@@ -332,7 +349,10 @@ Async<IngestRule::Ending> IngestRule::own() {
     consumer->acks_cover_earlier = true;
     auto made = co_await make_consumer(js, *consumer, *position, deadline);
     if (!made) co_return unreachable(made.error());
-    co_return co_await work(js, *kept, *std::move(position), !parts_.ack_before_commit);
+    const std::uint64_t unfiltered_to =
+        consumer->filter_subject.empty() ? stream->last_sequence : 0;
+    co_return co_await work(
+        js, *kept, *std::move(position), !parts_.ack_before_commit, unfiltered_to);
   };
   Ending ending = co_await with_it(**jetstream);
   const Shield shield(co_await this_fibre());
@@ -343,11 +363,13 @@ Async<IngestRule::Ending> IngestRule::own() {
 Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
                                            const Kept& kept,
                                            Position position,
-                                           bool from_the_beginning) {
+                                           bool from_the_beginning,
+                                           std::uint64_t unfiltered_to) {
   const RuleSettings& settings = rule_.settings();
   Run run(loop_, jetstream, kept, std::move(position.progress));
   run.epoch = lease_.epoch();
   run.any_delivery = from_the_beginning;
+  run.unfiltered_to = unfiltered_to;
   if (rule_.key() && rule_.key()->source == FieldSource::payload_field) {
     run.key_reader = *json::FieldReader::make({rule_.key()->path});
   }
@@ -379,6 +401,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
     run.scope.spawn(watch_lease(run));
     (void)co_await run.ended.wait();
     running_ = nullptr;
+    caught_up_ = run.caught_up;
     floor_ = run.progress.floor();
   }
   const Shield shield(co_await this_fibre());
@@ -443,6 +466,13 @@ Async<> IngestRule::dispatch(Run& run) {
       }
       run.any_delivery = true;
       run.last_delivery = delivery.delivery;
+      run.delivered_to = std::max(run.delivered_to, delivery.sequence);
+      run.left = delivery.pending;
+      if (!nats::matches(settings.subject, delivery.subject())) {
+        ++run.others;
+        run.acknowledgements.owe_other(delivery.sequence, delivery.reply());
+        continue;
+      }
       counters_->pending.set(static_cast<std::int64_t>(delivery.pending));
       ++run.arrivals;
       if (parts_.ack_before_commit) run.jetstream.send(delivery.reply(), "+ACK");
@@ -485,7 +515,15 @@ Async<> IngestRule::dispatch(Run& run) {
       run.workers[to]->queue.push_back(std::move(delivery));
       run.workers[to]->more.notify_all();
     }
+    if (run.others > 0) acknowledge(run);
     counters_->under_way.set(static_cast<std::int64_t>(run.progress.under_way()));
+    run.end_unfiltered();
+  }
+}
+
+void IngestRule::acknowledge(Run& run) {
+  for (const auto& [reply, word] : run.acknowledgements.take(run.progress)) {
+    if (!parts_.ack_before_commit) run.jetstream.send(reply, word);
   }
 }
 
@@ -564,9 +602,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     if (last->fate != Fate::dead) {
       run.acknowledgements.owe(last->place.sequence, last->delivery.reply());
     }
-    for (const auto& [reply, word] : run.acknowledgements.take(run.progress)) {
-      if (!parts_.ack_before_commit) run.jetstream.send(reply, word);
-    }
+    acknowledge(run);
     worker.batch = nullptr;
     counters_->commit.observe(loop_.now() - from);
     counters_->batches.add();
@@ -575,6 +611,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     counters_->dead.add(result.dead_count);
     backoff_ = Duration::zero();
     run.room.notify_all();
+    run.end_unfiltered();
   }
 }
 

@@ -44,7 +44,7 @@ struct IngestParts {
   const StampMac* mac;             // Of nats.stamp_key_file; null: stamps are believed as they are.
   trail::TrailWriter& trail;
   Metrics& metrics;
-  std::string owner;  // Of leases: this run of this node.
+  NodeRun run;  // Who holds the leases.
   // For tests alone: acknowledges what was not committed, and trusts the stream's position.
   bool ack_before_commit = false;
 };
@@ -110,6 +110,10 @@ class IngestRule {
   };
 
   // `parts` outlives it.
+  // Messages of the stream that are read without a filter where the rule begins (check_position()).
+  static constexpr std::uint64_t unfiltered_min = 1'000;
+  static constexpr std::uint64_t unfiltered_max = 200'000;
+
   IngestRule(const IngestParts& parts, Rule rule);
   ~IngestRule();
 
@@ -190,9 +194,11 @@ class IngestRule {
   Async<Ending> work(JetStream& jetstream,
                      const Kept& kept,
                      Position position,
-                     bool from_the_beginning);
+                     bool from_the_beginning,
+                     std::uint64_t unfiltered_to);
   Async<> dispatch(Run& run);
   Async<> serve(Run& run, std::size_t worker);
+  void acknowledge(Run& run);
   Async<> keep_up(Run& run);
   Async<> watch_lease(Run& run);
   Async<> note_idle_floor(Run& run);
@@ -219,6 +225,7 @@ class IngestRule {
   std::string stream_;
   std::int64_t incarnation_ = 1;
   StreamPlace floor_;
+  bool caught_up_ = false;  // The run before ended because what had waited was done.
   std::uint64_t batch_number_ = 0;
   Duration backoff_{};
   Run* running_ = nullptr;

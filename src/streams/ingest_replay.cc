@@ -217,7 +217,9 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
   // One replay of a rule at a time, on whatever node.
   Lease lease(loop_,
               parts_.statements,
-              {.name = "replay/" + rule_.name(), .owner = parts_.owner + " replay"});
+              {.name = "replay/" + rule_.name(),
+               .owner = parts_.run.node + " replay",
+               .run = parts_.run.number});
   lease.start();
   const auto work = [&]() -> Async<Result<void>> {
     auto held = co_await lease.becomes(true, deadline);

@@ -4,6 +4,7 @@
 #include "runtime/log.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 namespace meridian {
@@ -18,6 +19,14 @@ constexpr std::string_view renew_sql =
 constexpr std::string_view release_sql =
     "UPDATE meridian.leases SET expires_at = '-infinity' WHERE name = $1 AND epoch = $2::bigint";
 
+// The owner of a lease is "<node> <number of the run> <drawn by the process>": two nodes whose data
+// folders were copied from one may run the same number.
+constexpr std::string_view give_back_earlier_sql =
+    "UPDATE meridian.leases SET expires_at = '-infinity' WHERE name = $1 AND starts_with(owner, $2)"
+    " AND CASE WHEN substr(owner, length($2) + 1) ~ '^[0-9]{1,19} '"
+    " THEN split_part(substr(owner, length($2) + 1), ' ', 1)::numeric < $3::numeric ELSE false END"
+    " AND expires_at > '-infinity' RETURNING owner";
+
 constexpr Duration release_timeout = std::chrono::seconds(2);
 
 }  // namespace
@@ -29,6 +38,12 @@ Lease::Lease(Loop& loop, Statements& statements, LeaseOptions options)
       ttl_text_(std::to_string(
                     std::chrono::duration_cast<std::chrono::milliseconds>(options_.ttl).count()) +
                 " milliseconds"),
+      owner_text_(options_.run == 0 ? options_.owner
+                                    : fmt::format("{} {} {:08x}",
+                                                  options_.owner,
+                                                  options_.run,
+                                                  loop.random().next() & 0xffff'ffff)),
+      earlier_given_back_(options_.run == 0),
       changed_(loop),
       woken_(loop),
       scope_(loop) {}
@@ -91,11 +106,29 @@ Async<> Lease::run() {
   }
 }
 
+Async<Result<void>> Lease::give_back_earlier() {
+  const std::string run = std::to_string(options_.run);
+  MERIDIAN_CO_TRY(const Rows rows,
+                  co_await statements_.run(give_back_earlier_sql,
+                                           {options_.name, options_.owner + " ", run},
+                                           loop_.after(options_.ttl)));
+  earlier_given_back_ = true;
+  if (!rows.empty()) {
+    log_info("streams",
+             "a lease of an earlier run of this node was given back",
+             {{"lease", options_.name}, {"owner", rows.text(0, 0)}});
+  }
+  co_return Result<void>();
+}
+
 Async<Result<bool>> Lease::acquire() {
+  if (!earlier_given_back_) {
+    MERIDIAN_CO_CHECK(co_await give_back_earlier());
+  }
   MERIDIAN_CO_TRY(
       const Rows rows,
       co_await statements_.run(
-          acquire_sql, {options_.name, options_.owner, ttl_text_}, loop_.after(options_.ttl)));
+          acquire_sql, {options_.name, owner_text_, ttl_text_}, loop_.after(options_.ttl)));
   if (rows.count() != 1) co_return fail(Errc::unavailable, "no answer about the lease");
   const auto epoch = rows.at(0, 0) ? parse_number<std::uint64_t>(*rows.at(0, 0)) : std::nullopt;
   holder_ = epoch ? std::string() : std::string(rows.text(0, 1));

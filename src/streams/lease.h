@@ -4,7 +4,8 @@
 // The expiry, by the database's clock, only says when another may take it. What keeps an owner of
 // before from writing is the epoch, which grows with each acquisition: each of its transactions
 // calls meridian.fence(name, epoch), which fails once the epoch is not the present one, and makes
-// the next owner's acquisition wait for the transaction's end.
+// the next owner's acquisition wait for the transaction's end. So a node that was killed and runs
+// again need not wait for the expiry of what it held itself; another one must.
 //
 // Belongs to one loop. close() before it ends.
 
@@ -23,9 +24,18 @@ namespace meridian {
 // SQLSTATE of meridian.fence() where the epoch is not the present one; to_errc() makes it denied.
 inline constexpr std::string_view lease_lost_sqlstate = "MLEAS";
 
+// A process of a node.
+struct NodeRun {
+  std::string node;          // Nobody else's name.
+  std::uint64_t number = 0;  // Grows with each process; those of smaller ones have ended.
+};
+
 struct LeaseOptions {
   std::string name;   // Of the work: "outbox".
-  std::string owner;  // Of this process's run: nobody else's, and no other run's.
+  std::string owner;  // The node: nobody else's name.
+  // Of the node's process. Those with a smaller number have ended, so what they held is given back
+  // for them. Zero: the owner is one run and knows of no others.
+  std::uint64_t run = 0;
   Duration ttl = std::chrono::seconds(10);
   Duration retry = std::chrono::seconds(1);  // Between attempts while another has it.
 };
@@ -61,6 +71,7 @@ class Lease {
 
  private:
   Async<> run();
+  Async<Result<void>> give_back_earlier();
   Async<Result<bool>> acquire();
   Async<Result<bool>> renew();
   void set_held(bool held) noexcept;
@@ -69,6 +80,8 @@ class Lease {
   Statements& statements_;
   LeaseOptions options_;
   std::string ttl_text_;
+  std::string owner_text_;  // Of the run.
+  bool earlier_given_back_;
   std::uint64_t epoch_ = 0;
   bool held_ = false;
   Time good_until_{};  // By our clock, counted from before the question was sent.

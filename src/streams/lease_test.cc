@@ -36,6 +36,13 @@ class LeaseTable final : public Statements {
       expires_at = loop_.now() + ttl;
       co_return Rows({"epoch", "holder"}, {std::to_string(++epoch), std::nullopt});
     }
+    if (what.contains("starts_with")) {
+      const std::uint64_t below = std::stoull(std::string(items[2].value_or("")));
+      if (expired || !owner.starts_with(first)) co_return Rows({"owner"}, {});
+      if (std::stoull(owner.substr(first.size())) >= below) co_return Rows({"owner"}, {});
+      expires_at = loop_.now();
+      co_return Rows({"owner"}, {owner});
+    }
     if (std::to_string(epoch) != first) co_return Rows({"epoch"}, {});
     if (what.contains("-infinity")) {
       expires_at = loop_.now();
@@ -133,6 +140,37 @@ TEST_P(LeaseTest, IsNotBelievedInPastItsTimeWithoutTheDatabase) {
     EXPECT_TRUE(co_await lease.becomes(true, test.loop.after(seconds(15))));
     EXPECT_EQ(lease.epoch(), 2U);
     co_await lease.close();
+  }(*this));
+}
+
+TEST_P(LeaseTest, OfAnEarlierRunIsTakenAtOnceByTheNodeAndByNobodyElse) {
+  in_time([](LeaseTest& test) -> Async<> {
+    const auto of = [&](std::string node, std::uint64_t run) {
+      LeaseOptions options = test.options(std::move(node));
+      options.run = run;
+      return options;
+    };
+    const auto held_soon = [&](LeaseOptions options) -> Async<bool> {
+      Lease lease(test.loop, test.table, std::move(options));
+      lease.start();
+      const auto held = co_await lease.becomes(true, test.loop.after(seconds(3)));
+      co_await lease.close();
+      co_return held.has_value();
+    };
+    const auto killed = [&](std::string owner) {
+      test.table.owner = std::move(owner);
+      test.table.expires_at = test.loop.now() + seconds(9);
+    };
+    killed("a 4 0f");
+    EXPECT_FALSE(co_await held_soon(of("b", 5)));
+    killed("a 4 0f");
+    EXPECT_FALSE(co_await held_soon(of("a", 4))) << "a copy of the folder";
+    killed("a 4 0f");
+    EXPECT_FALSE(co_await held_soon(of("a", 3))) << "a folder that was restored";
+    killed("a 4 0f");
+    EXPECT_TRUE(co_await held_soon(of("a", 5)));
+    killed("a 9 0f");
+    EXPECT_TRUE(co_await held_soon(of("a", 10)));
   }(*this));
 }
 

@@ -83,7 +83,9 @@ Async<Result<void>> Outbox::number() {
 Async<Result<void>> Outbox::number_from_table() {
   auto seen = co_await store_.snapshot(loop_.after(statement_timeout));
   if (!seen) {
-    if (seen.error().code() == Errc::cancelled) co_return std::unexpected(seen.error());
+    if (seen.error().code() == Errc::cancelled || seen.error().code() == Errc::conflict) {
+      co_return std::unexpected(seen.error());
+    }
     status_.problem = "the database: " + seen.error().detail();
     if (co_await loop_.sleep(pause_max / 4) != Wake::ready) co_return fail(Errc::cancelled);
     co_return Result<void>();
@@ -227,7 +229,9 @@ Async<> Outbox::keep_settled() {
     auto done = co_await settle();
     if (done) continue;
     if (done.error().code() == Errc::cancelled) co_return;
-    if (done.error().code() == Errc::denied) co_return end(done.error());
+    if (done.error().code() == Errc::denied || done.error().code() == Errc::conflict) {
+      co_return end(done.error());
+    }
     log_info("outbox",
              "which rows have numbers is found out later",
              {{"reason", done.error().detail()}});

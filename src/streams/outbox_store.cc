@@ -6,6 +6,7 @@
 #include "wire/postgres/lsn.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 namespace meridian {
@@ -13,6 +14,19 @@ namespace {
 
 // Larger payloads are read one by one, so that what is read at once is bounded.
 constexpr std::uint64_t payload_read_along_max = 8'192;
+
+// Which session it is, and whether that session is still there.
+constexpr std::string_view session_columns =
+    "(SELECT pg_backend_pid() || '/' || extract(epoch FROM a.backend_start)"
+    " FROM pg_stat_get_activity(pg_backend_pid()) AS a)";
+constexpr std::string_view session_there =
+    "EXISTS (SELECT FROM pg_stat_get_activity(split_part({0}, '/', 1)::int) AS a"
+    " WHERE extract(epoch FROM a.backend_start)::text = split_part({0}, '/', 2))";
+
+std::unexpected<Error> fail_for_life() {
+  return fail(Errc::conflict,
+              "the session with the database is another one; the server may have crashed");
+}
 
 std::uint64_t to_number(std::string_view text) {
   return parse_number<std::uint64_t>(text).value_or(0);
@@ -71,6 +85,12 @@ Async<Result<void>> SqlOutboxStore::write(Statements& statements,
   co_return Result<void>();
 }
 
+Result<void> SqlOutboxStore::check_life(std::string_view session) {
+  if (life_.empty()) life_ = session;
+  if (life_ != session) return fail_for_life();
+  return {};
+}
+
 Async<Result<OutboxMarks>> SqlOutboxStore::marks(Deadline deadline) {
   MERIDIAN_CO_TRY(
       const Rows rows,
@@ -115,17 +135,24 @@ Async<Result<std::uint64_t>> SqlOutboxStore::number_backlog(std::string snapshot
   const std::string out = to_array_text(excluded, [](TransactionId id) { return id; });
   const std::string limit = std::to_string(std::min<std::uint64_t>(id_limit, INT64_MAX));
   MERIDIAN_CO_TRY(const Rows rows,
-                  co_await slow_.run("SELECT meridian.number_outbox_backlog($1, $2::bigint,"
-                                     " $3::pg_snapshot, $4::bigint[], $5::bigint)",
-                                     {lease_, epoch_, snapshot, out, limit},
+                  co_await slow_.run(fmt::format("SELECT CASE WHEN {} THEN"
+                                                 " meridian.number_outbox_backlog($1, $2::bigint,"
+                                                 " $3::pg_snapshot, $4::bigint[], $5::bigint) END",
+                                                 fmt::format(fmt::runtime(session_there), "$6")),
+                                     {lease_, epoch_, snapshot, out, limit, life_},
                                      deadline));
+  if (rows.count() != 1 || !rows.at(0, 0)) co_return fail_for_life();
   co_return to_number(rows.text(0, 0));
 }
 
 Async<Result<OutboxSnapshot>> SqlOutboxStore::snapshot(Deadline deadline) {
   MERIDIAN_CO_TRY(const Rows rows,
                   co_await reading_.run(
-                      "SELECT s, pg_snapshot_xmin(s) FROM pg_current_snapshot() s", {}, deadline));
+                      fmt::format("SELECT s, pg_snapshot_xmin(s), {} FROM pg_current_snapshot() s",
+                                  session_columns),
+                      {},
+                      deadline));
+  MERIDIAN_CO_CHECK(check_life(rows.text(0, 2)));
   MERIDIAN_CO_TRY(Snapshot snapshot, Snapshot::parse(rows.text(0, 0)));
   co_return OutboxSnapshot{.snapshot = std::move(snapshot),
                            .text = std::string(rows.text(0, 0)),
@@ -176,14 +203,21 @@ Async<Result<bool>> SqlOutboxStore::all_have_numbers(std::uint64_t behind_id,
 
 // Two statements: the transaction id has to be read after the row id.
 Async<Result<OutboxHorizon>> SqlOutboxStore::horizon(Deadline deadline) {
-  MERIDIAN_CO_TRY(const Rows drawn,
-                  co_await reading_.run("SELECT CASE WHEN is_called THEN last_value ELSE 0 END"
+  MERIDIAN_CO_TRY(
+      const Rows drawn,
+      co_await reading_.run(fmt::format("SELECT CASE WHEN is_called THEN last_value ELSE 0 END, {}"
                                         " FROM meridian.outbox_id",
-                                        {},
-                                        deadline));
+                                        session_columns),
+                            {},
+                            deadline));
+  MERIDIAN_CO_CHECK(check_life(drawn.text(0, 1)));
   MERIDIAN_CO_TRY(
       const Rows next,
-      co_await reading_.run("SELECT pg_snapshot_xmax(pg_current_snapshot())", {}, deadline));
+      co_await reading_.run(
+          fmt::format("SELECT pg_snapshot_xmax(pg_current_snapshot()), {}", session_columns),
+          {},
+          deadline));
+  MERIDIAN_CO_CHECK(check_life(next.text(0, 1)));
   co_return OutboxHorizon{.id = to_number(drawn.text(0, 0)),
                           .next_transaction = to_number(next.text(0, 0))};
 }
@@ -293,14 +327,19 @@ Async<Result<void>> SqlOutboxStore::mark_published(std::uint64_t number,
 }
 
 Async<Result<void>> SqlOutboxStore::mark_settled(std::uint64_t id, Deadline deadline) {
-  co_return co_await write(
-      marking_,
-      "WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint),"
-      " set_config('synchronous_commit', 'off', true))"
-      " UPDATE meridian.outbox_state SET settled_id = greatest(settled_id, $3::bigint)"
-      " FROM fence WHERE name = 'outbox'",
-      {std::to_string(id)},
-      deadline);
+  const std::string settled = std::to_string(id);
+  MERIDIAN_CO_TRY(
+      const Rows rows,
+      co_await marking_.run(
+          fmt::format("WITH fence AS MATERIALIZED (SELECT meridian.fence($1, $2::bigint),"
+                      " set_config('synchronous_commit', 'off', true))"
+                      " UPDATE meridian.outbox_state SET settled_id = greatest(settled_id,"
+                      " $3::bigint) FROM fence WHERE name = 'outbox' AND {} RETURNING name",
+                      fmt::format(fmt::runtime(session_there), "$4")),
+          {lease_, epoch_, settled, life_},
+          deadline));
+  if (rows.empty()) co_return fail_for_life();
+  co_return Result<void>();
 }
 
 Async<Result<void>> SqlOutboxStore::adopt(OutboxMarks marks, Deadline deadline) {

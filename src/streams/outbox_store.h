@@ -50,6 +50,8 @@ struct OutboxBacklog {
   Duration oldest_age{};
 };
 
+// snapshot(), horizon(), number_backlog() and mark_settled() fail with conflict when the server may
+// have crashed since the epoch was set: what they were told of may mean other rows now.
 class OutboxStore {
  public:
   virtual ~OutboxStore() = default;
@@ -128,7 +130,10 @@ class SqlOutboxStore final : public OutboxStore {
         lease_(std::move(lease)) {}
 
   // What the writes prove from now on.
-  void set_epoch(std::uint64_t epoch) { epoch_ = std::to_string(epoch); }
+  void set_epoch(std::uint64_t epoch) {
+    epoch_ = std::to_string(epoch);
+    life_.clear();
+  }
 
   Async<Result<OutboxMarks>> marks(Deadline deadline) override;
   Async<Result<Snapshot>> number(OutboxBatch batch, Deadline deadline) override;
@@ -174,8 +179,14 @@ class SqlOutboxStore final : public OutboxStore {
   Statements& reading_;
   Statements& marking_;
   Statements& slow_;
+  Result<void> check_life(std::string_view session);
+
   std::string lease_;
   std::string epoch_ = "0";
+  // The session that answered first since the epoch: its process and its beginning. A
+  // server that crashes ends all sessions, and then gives out ids again, of rows and of
+  // transactions, which it had not written to the disk. What was read before means nothing after.
+  std::string life_;
 };
 
 }  // namespace meridian

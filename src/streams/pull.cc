@@ -10,7 +10,7 @@ namespace meridian {
 namespace {
 
 constexpr Duration asked_for = std::chrono::seconds(30);
-constexpr Duration asked_grace = std::chrono::seconds(10);
+constexpr Duration asked_grace = std::chrono::seconds(1);
 constexpr Duration pause_after_refusal = std::chrono::milliseconds(100);
 
 constexpr int no_messages = 404;
@@ -61,9 +61,11 @@ Async<Result<std::vector<Delivery>>> PullSubscription::take(std::size_t messages
   while (held_.empty()) {
     if (failure_) co_return std::unexpected(*std::exchange(failure_, std::nullopt));
     if (jetstream_.broken()) co_return fail(Errc::unavailable, jetstream_.broken_why());
-    // Also looks after requests that the server has forgotten, or refused.
-    const Duration pause = asked_.empty() ? pause_after_refusal : asked_for;
-    const Deadline look = earlier(deadline, loop_.after(pause));
+    // Also looks after requests that the server has refused, or forgotten: nats-server 2.9 says
+    // nothing about one that expires while it delivers.
+    const Deadline next =
+        asked_.empty() ? loop_.after(pause_after_refusal) : Deadline::at(asked_.front().ends_at);
+    const Deadline look = earlier(deadline, next);
     const Wake wake = co_await some_.wait(look);
     if (wake == Wake::cancelled || (wake == Wake::timeout && deadline.passed(loop_.now()))) {
       MERIDIAN_CO_CHECK(to_result(wake, "messages of " + options_.stream));

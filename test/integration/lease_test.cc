@@ -9,7 +9,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <initializer_list>
 #include <string>
+#include <tuple>
 
 namespace meridian {
 namespace {
@@ -80,6 +83,33 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
     (void)co_await loop.sleep(seconds(3));
     EXPECT_TRUE(co_await second.becomes(true, loop.after(patience)));
     co_await second.close();
+
+    // A killed run leaves its lease behind: the node's next run takes it at once, others wait.
+    const auto killed = [&](std::string owner) -> Async<> {
+      auto done = co_await statements.run(
+          "UPDATE meridian.leases SET owner = $1, expires_at = clock_timestamp() + interval '1h'",
+          {owner},
+          loop.after(patience));
+      EXPECT_TRUE(done) << done.error().detail();
+    };
+    for (const auto& [owner, name, number, taken] :
+         std::initializer_list<std::tuple<std::string, std::string, std::uint64_t, bool>>{
+             {"n 1f 9 7b", "n 1f", 10, true},
+             {"n 1f 10 7b", "n 1f", 10, false},
+             {"n 1f 11 7b", "n 1f", 10, false},
+             {"n 1f 9 7b", "m 1f", 10, false},
+             {"n 1f 9 7b", "n", 10, false},
+             {"n 1f replay 9 7b", "n 1f", 10, false},
+             {"n 1f", "n 1f", 10, false}}) {
+      co_await killed(owner);
+      Lease next(loop, statements, {.name = "work", .owner = name, .run = number});
+      next.start();
+      EXPECT_EQ(
+          (co_await next.becomes(true, loop.after(taken ? patience : seconds(1)))).has_value(),
+          taken)
+          << owner << " and " << name << " " << number;
+      co_await next.close();
+    }
     co_await statements.close();
     co_await node.close();
   });

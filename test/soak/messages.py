@@ -25,11 +25,14 @@ from wire import Closed
 PRODUCERS = 2
 MESSAGES_PER_KILL = 10_000
 STALL_SECONDS = 180
+SAY_SECONDS = 10
 # So many messages may be sent beyond the point of the next kill, and as many of those before may be on their way.
 AHEAD = 6_000
 BEHIND_MAX = 8_000
 # Both rules read it. Its own window for duplicates is short, so that most come long after it.
-STREAM = {"subjects": ["soak.keyed.*", "soak.ordered"], "duplicate_window": 100_000_000}
+STREAM = {"subjects": ["soak.keyed.*", "soak.ordered"], "duplicate_window": 100_000_000,
+          # Longer than anything may stand still: what is forgotten before it was read is a finding.
+          "max_age": 300_000_000_000}
 RULES = ("keyed", "ordered")
 
 ROLES = """
@@ -77,7 +80,7 @@ publish:
     columns: [n, k, place, version]
   turns:
     subject: soak.turns
-outbox: {keep: 5s, duplicate_window: 100ms}
+outbox: {keep: 5s, duplicate_window: 100ms, max_age: 5m}
 """
 SCHEMA = """
 CREATE TABLE soak_turn (n bigint NOT NULL);
@@ -479,7 +482,7 @@ def conduct(run, kills, seconds, faults):
     done = {fault.__name__: 0 for fault, _ in faults}
     cards = deal(source, faults)
     number = 0
-    began = time.monotonic()
+    began = told = time.monotonic()
     while number < kills:
         point = int((number + source.random()) * share)
         # While it happens, messages are being sent, and some of those before are not yet through.
@@ -501,10 +504,12 @@ def conduct(run, kills, seconds, faults):
             continue
         done[fault.__name__] += 1
         number += 1
-        if number % max(1, min(50, kills // 10)) == 0 or number == kills:
-            rate = shared.rows.value / (time.monotonic() - began)
+        if time.monotonic() > told + SAY_SECONDS or number == kills:
+            told = time.monotonic()
+            rate = shared.rows.value / (told - began)
+            left = (told - began) * (kills - number) / number
             run.say(f"  {number} kills, {shared.sent()} messages acknowledged, {shared.rows.value} rows in the outbox's stream "
-                    f"({rate:.0f}/s)")
+                    f"({rate:.0f}/s), {left / 60:.0f} min left")
     if not (end and time.monotonic() > end):
         shared.allowed.value = run.total
         run.wait(lambda: shared.sent() >= run.total, "all messages are sent", run.moved)
@@ -530,6 +535,9 @@ def soak(total, kills, seed, say, seconds=None, mutations=(), faults=FAULTS):
             if keep := os.environ.get("MERIDIAN_SOAK_KEEP"):
                 shutil.copy(node.home / "node.log", keep)
             raise
+        else:
+            if (keep := os.environ.get("MERIDIAN_SOAK_KEEP")) and findings:
+                shutil.copy(node.home / "node.log", keep)
         finally:
             run.end()
         return numbers | {"kills": sum(done.values()), "faults": done}, findings

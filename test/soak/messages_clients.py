@@ -370,7 +370,8 @@ class Reader:
         made = json.loads(link.request("$JS.API.CONSUMER.CREATE.OUTBOX", json.dumps({"stream_name": "OUTBOX", "config": config}).encode()))
         if "error" in made:
             raise Closed(str(made["error"]))
-        asked = json.dumps({"batch": 5000, "expires": 1_000_000_000}).encode()
+        # nats-server 2.9 forgets without a word what expires while it delivers; this expires never.
+        asked = json.dumps({"batch": 5000, "no_wait": True}).encode()
         request = f"PUB $JS.API.CONSUMER.MSG.NEXT.OUTBOX.{made['name']} {link.inbox}.1 {len(asked)}\r\n".encode() + asked + b"\r\n"
         while self.shared.stop.value < 2:
             link.socket.sendall(request)
@@ -382,6 +383,7 @@ class Reader:
                 if not subject.startswith(b"soak."):
                     if not head.startswith((b"NATS/1.0 404", b"NATS/1.0 408")):
                         raise Closed(head.decode(errors="replace"))
+                    time.sleep(0.01)
                     break
                 self.take(subject, head, body)
                 self.place += 1

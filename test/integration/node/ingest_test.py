@@ -42,6 +42,12 @@ ingest:
         WHERE id = {order} AND last < {meridian.sequence} RETURNING id)
       INSERT INTO lines (order_id, n, tags, raw, doc, place) VALUES ({order}, {n}, {tags?},
         {meridian.payload}, {doc?}, {meridian.token[1]})
+  mixed:
+    subject: orders.mixed.*
+    stream: mixed
+    role: order_writer
+    workers: 2
+    sql: INSERT INTO mixed (id, place) VALUES ({id}, {meridian.sequence})
   returns:
     subject: orders.returned
     role: order_writer
@@ -68,6 +74,8 @@ CREATE TABLE lines (seq bigserial, order_id bigint NOT NULL, n int NOT NULL, tag
   doc jsonb, place text);
 GRANT SELECT, INSERT, UPDATE ON counters, lines TO order_writer;
 GRANT USAGE ON SEQUENCE lines_seq_seq TO order_writer;
+CREATE TABLE mixed (id bigint NOT NULL, place bigint NOT NULL);
+GRANT INSERT ON mixed TO order_writer;
 CREATE TABLE returns (id bigint PRIMARY KEY, note text, place bigint);
 GRANT SELECT, INSERT, UPDATE, DELETE ON returns TO order_writer;
 GRANT SELECT, INSERT ON orders TO order_writer;
@@ -349,6 +357,36 @@ class IngestTest(unittest.TestCase):
         self.wait(1, "id = 950")
         told = self.node.run("trace", trace)
         self.assertIn("committed by ingest orders", told)
+
+    def test_what_waits_beside_other_subjects_becomes_rows_and_the_others_do_not(self):
+        # Read without a filter at first (streams/ingest_position.cc), and with one in the end.
+        node.wait_until(lambda: self.status("mixed")["state"] == "running", "the rule runs")
+        publisher = self.publisher()
+        publisher.publish("orders.mixed.a", order(-1))
+        publisher.flush()
+        count = "SELECT count(*), count(DISTINCT id) FROM mixed"
+        node.wait_until(lambda: self.node.owner(count) == "1|1", "the first row")
+        self.node.run("ingest", "pause", "mixed", "--why", "a test")
+        config = self.jetstream("STREAM.INFO.mixed")["config"]
+        config["subjects"].append("orders.beside")
+        self.jetstream("STREAM.UPDATE.mixed", json.dumps(config).encode())
+        node.wait_until(lambda: self.status("mixed")["state"] == "paused", "the pause")
+        for n in range(3000):
+            publisher.publish(f"orders.mixed.{n % 50}", order(n))
+            if n % 2 == 0:
+                publisher.publish("orders.beside", order(n))
+        publisher.flush()
+        self.node.run("ingest", "resume", "mixed")
+        node.wait_until(lambda: self.node.owner(count) == "3001|3001", "all rows, each once")
+        self.assertRegex(self.node.log_text(), r'a rule is starting  rule=mixed reason="what waited is done"')
+
+        def consumer():
+            return self.jetstream("CONSUMER.INFO.mixed.meridian_mixed")
+        node.wait_until(lambda: consumer().get("config", {}).get("filter_subject") == "orders.mixed.*", "a filter")
+        publisher.publish("orders.mixed.b", order(3000))
+        publisher.flush()
+        node.wait_until(lambda: self.node.owner(count) == "3002|3002", "the last row")
+        self.assertEqual(self.dead("rule = (SELECT id FROM meridian.ingest_rules WHERE name = 'mixed')"), [])
 
     def jetstream(self, request, body=b"{}"):
         """Past the door, as the server's operator."""
