@@ -381,7 +381,7 @@ class IngestTest(unittest.TestCase):
         self.assertRegex(self.node.log_text(), r'a rule is starting  rule=mixed reason="what waited is done"')
 
         def consumer():
-            return self.jetstream("CONSUMER.INFO.mixed.meridian_mixed")
+            return self.jetstream("CONSUMER.INFO.mixed." + self.node.consumer("mixed", "mixed"))
         node.wait_until(lambda: consumer().get("config", {}).get("filter_subject") == "orders.mixed.*", "a filter")
         publisher.publish("orders.mixed.b", order(3000))
         publisher.flush()
