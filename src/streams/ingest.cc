@@ -4,12 +4,10 @@
 #include "base/hash.h"
 #include "base/number.h"
 #include "runtime/log.h"
-#include "streams/acknowledgements.h"
 #include "streams/ledger.h"
 #include "wire/nats/subject.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 namespace meridian {
@@ -166,7 +164,6 @@ struct IngestRule::Run {
   JetStream& jetstream;
   const Kept& kept;
   Progress progress;
-  Acknowledgements acknowledgements;
   std::optional<PullSubscription> pull;
   std::vector<std::unique_ptr<Worker>> workers;
   std::optional<json::FieldReader> key_reader;
@@ -342,11 +339,8 @@ Async<IngestRule::Ending> IngestRule::own() {
                        .why = consumer.error().detail()};
     }
     const RuleSettings& settings = rule_.settings();
-    // One batch that takes long holds back the acknowledgements of those behind it; ahead_max
-    // bounds how far those may go.
-    consumer->ack_pending_max = static_cast<std::int64_t>(
-        std::max(8 * settings.workers * settings.batch_messages_max, ahead_max));
-    consumer->acks_cover_earlier = true;
+    consumer->ack_pending_max =
+        static_cast<std::int64_t>(8 * settings.workers * settings.batch_messages_max);
     auto made = co_await make_consumer(js, *consumer, *position, deadline);
     if (!made) co_return unreachable(made.error());
     const std::uint64_t unfiltered_to =
@@ -470,7 +464,7 @@ Async<> IngestRule::dispatch(Run& run) {
       run.left = delivery.pending;
       if (!nats::matches(settings.subject, delivery.subject())) {
         ++run.others;
-        run.acknowledgements.owe_other(delivery.sequence, delivery.reply());
+        run.jetstream.send(delivery.reply(), "+ACK");
         continue;
       }
       counters_->pending.set(static_cast<std::int64_t>(delivery.pending));
@@ -481,8 +475,6 @@ Async<> IngestRule::dispatch(Run& run) {
         case Progress::Arrival::under_way:
           continue;
         case Progress::Arrival::done:
-          // Delivered again, since one before it takes long: its acknowledgement still waits.
-          if (!run.progress.all_done_to(place.sequence)) continue;
           run.jetstream.send(delivery.reply(), "+ACK");
           counters_->duplicates.add();
           continue;
@@ -515,15 +507,8 @@ Async<> IngestRule::dispatch(Run& run) {
       run.workers[to]->queue.push_back(std::move(delivery));
       run.workers[to]->more.notify_all();
     }
-    if (run.others > 0) acknowledge(run);
     counters_->under_way.set(static_cast<std::int64_t>(run.progress.under_way()));
     run.end_unfiltered();
-  }
-}
-
-void IngestRule::acknowledge(Run& run) {
-  for (const auto& [reply, word] : run.acknowledgements.take(run.progress)) {
-    if (!parts_.ack_before_commit) run.jetstream.send(reply, word);
   }
 }
 
@@ -590,19 +575,15 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     }
     const std::int64_t now =
         std::chrono::duration_cast<Duration>(loop_.wall_now().time_since_epoch()).count();
-    const IngestMessage* last = &batch.messages().front();
     for (const IngestMessage& message : batch.messages()) {
+      const bool dead = message.fate == Fate::dead;
+      if (!parts_.ack_before_commit) {
+        run.jetstream.send(message.delivery.reply(),
+                           dead ? "+TERM " + message.reason : std::string("+ACK"));
+      }
       counters_->age.observe(Duration(now - message.place.time));
       run.progress.finish(message.place.sequence);
-      if (message.place.sequence > last->place.sequence) last = &message;
-      if (message.fate != Fate::dead) continue;
-      run.acknowledgements.owe_dead(
-          message.place.sequence, message.delivery.reply(), message.reason);
     }
-    if (last->fate != Fate::dead) {
-      run.acknowledgements.owe(last->place.sequence, last->delivery.reply());
-    }
-    acknowledge(run);
     worker.batch = nullptr;
     counters_->commit.observe(loop_.now() - from);
     counters_->batches.add();
@@ -613,45 +594,6 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     run.room.notify_all();
     run.end_unfiltered();
   }
-}
-
-Async<Result<void>> IngestRule::record(const IngestBatch& batch,
-                                       const Claim& claim,
-                                       const BatchResult& result,
-                                       Time from) {
-  trail::IngestBatch entry{
-      .rule = rule_.name(),
-      .stream = stream_,
-      .epoch = claim.epoch,
-      .number = claim.number,
-      .first_sequence = UINT64_MAX,
-      .last_sequence = 0,
-      .rows_count = result.rows_count,
-      .duplicates_count = result.duplicates_count,
-      .dead_count = result.dead_count,
-      .requests = {},
-      .duration = loop_.now() - from,
-      .cause = claim.kind == BatchKind::ingest ? std::string_view() : to_string(claim.kind)};
-  std::set<std::string_view> requests;
-  for (const IngestMessage& message : batch.messages()) {
-    entry.first_sequence = std::min(entry.first_sequence, message.place.sequence);
-    entry.last_sequence = std::max(entry.last_sequence, message.place.sequence);
-    if (!message.producer.request.empty()) requests.insert(message.producer.request);
-  }
-  // As many records as it takes to name all requests that the batch is of.
-  std::string list;
-  auto each = requests.begin();
-  do {
-    list.clear();
-    while (each != requests.end() &&
-           list.size() + each->size() + 1 <= trail::IngestBatch::requests_size_max) {
-      list += (list.empty() ? "" : " ") + std::string(*each++);
-    }
-    if (list.empty() && each != requests.end()) ++each;  // One that is no request id.
-    entry.requests = list;
-    MERIDIAN_CO_CHECK(parts_.trail.append({.request = request_of(batch, claim)}, entry));
-  } while (each != requests.end());
-  co_return Result<void>();
 }
 
 Async<> IngestRule::watch_lease(Run& run) {

@@ -215,8 +215,11 @@ class Run:
         def done():
             time.sleep(0.3)
             try:
+                # Each has its installation's mark at its end.
+                names = self.jetstream("CONSUMER.NAMES.SOAK").get("consumers") or []
                 for rule in RULES:
-                    info = self.jetstream(f"CONSUMER.INFO.SOAK.meridian_{rule}")
+                    name = next((name for name in names if name.startswith(f"meridian_{rule}_")), "none")
+                    info = self.jetstream(f"CONSUMER.INFO.SOAK.{name}")
                     if info.get("num_pending", 1) or info.get("num_ack_pending", 1):
                         return False
                 ingest, outbox = self.told("ingest", "status"), self.told("outbox", "status")
