@@ -196,6 +196,14 @@ class Run:
         with self.direct() as link:
             return json.loads(link.request("$JS.API." + request, json.dumps(body).encode() if body else b""))
 
+    def consumer(self, rule):
+        """The name of the rule's, which ends in the installation's."""
+        names = self.jetstream("CONSUMER.NAMES.SOAK")["consumers"] or []
+        found = [name for name in names if name.startswith(f"meridian_{rule}_")]
+        if len(found) != 1:
+            raise Closed(f"of consumers of rule {rule} there are {len(found)} now")
+        return found[0]
+
     def set_stream(self):
         def made():
             try:
@@ -215,11 +223,8 @@ class Run:
         def done():
             time.sleep(0.3)
             try:
-                # Each has its installation's mark at its end.
-                names = self.jetstream("CONSUMER.NAMES.SOAK").get("consumers") or []
                 for rule in RULES:
-                    name = next((name for name in names if name.startswith(f"meridian_{rule}_")), "none")
-                    info = self.jetstream(f"CONSUMER.INFO.SOAK.{name}")
+                    info = self.jetstream(f"CONSUMER.INFO.SOAK.{self.consumer(rule)}")
                     if info.get("num_pending", 1) or info.get("num_ack_pending", 1):
                         return False
                 ingest, outbox = self.told("ingest", "status"), self.told("outbox", "status")
@@ -460,7 +465,7 @@ def cut_producer(run, source):
 
 def delete_consumer(run, source):
     try:
-        return "error" not in run.jetstream(f"CONSUMER.DELETE.SOAK.meridian_{source.choice(RULES)}")
+        return "error" not in run.jetstream(f"CONSUMER.DELETE.SOAK.{run.consumer(source.choice(RULES))}")
     except (Closed, OSError, ValueError):
         return False
 
