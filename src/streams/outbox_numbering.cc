@@ -196,7 +196,8 @@ Async<Result<void>> Outbox::number_batch(std::vector<IdRun> runs) {
   co_return Result<void>();
 }
 
-// Finds out up to which id all rows have numbers, and whether the feed has left any out.
+// Finds out up to which id all rows have numbers, and whether the feed has left any out. Requires
+// that nothing the feed has told of waits for its number.
 Async<Result<void>> Outbox::settle() {
   settle_at_ = loop_.now() + settle_every;
   if (!horizon_) {
@@ -211,6 +212,10 @@ Async<Result<void>> Outbox::settle() {
       co_return Result<void>();  // Somebody still writes.
     MERIDIAN_CO_TRY(decided_at_, co_await store_.covering_position(loop_.after(statement_timeout)));
     decided_ = std::move(seen);
+    // What the feed told of meanwhile gets its numbers first: settled is what the database knows
+    // to have one.
+    settle_at_ = loop_.now();
+    co_return Result<void>();
   }
   if (commits_.position() < *decided_at_) co_return Result<void>();
   const std::uint64_t id = horizon_->id;
