@@ -26,6 +26,7 @@ PRODUCERS = 2
 MESSAGES_PER_KILL = 10_000
 STALL_SECONDS = 180
 SAY_SECONDS = 10
+LOST_SECONDS = 20
 # So many messages may be sent beyond the point of the next kill, and as many of those before may be on their way.
 AHEAD = 6_000
 BEHIND_MAX = 8_000
@@ -196,6 +197,14 @@ class Run:
         with self.direct() as link:
             return json.loads(link.request("$JS.API." + request, json.dumps(body).encode() if body else b""))
 
+    def consumer(self, rule):
+        """The name of the rule's, which ends in the installation's."""
+        names = self.jetstream("CONSUMER.NAMES.SOAK")["consumers"] or []
+        found = [name for name in names if name.startswith(f"meridian_{rule}_")]
+        if len(found) != 1:
+            raise Closed(f"of consumers of rule {rule} there are {len(found)} now")
+        return found[0]
+
     def set_stream(self):
         def made():
             try:
@@ -215,11 +224,8 @@ class Run:
         def done():
             time.sleep(0.3)
             try:
-                # Each has its installation's mark at its end.
-                names = self.jetstream("CONSUMER.NAMES.SOAK").get("consumers") or []
                 for rule in RULES:
-                    name = next((name for name in names if name.startswith(f"meridian_{rule}_")), "none")
-                    info = self.jetstream(f"CONSUMER.INFO.SOAK.{name}")
+                    info = self.jetstream(f"CONSUMER.INFO.SOAK.{self.consumer(rule)}")
                     if info.get("num_pending", 1) or info.get("num_ack_pending", 1):
                         return False
                 ingest, outbox = self.told("ingest", "status"), self.told("outbox", "status")
@@ -460,7 +466,7 @@ def cut_producer(run, source):
 
 def delete_consumer(run, source):
     try:
-        return "error" not in run.jetstream(f"CONSUMER.DELETE.SOAK.meridian_{source.choice(RULES)}")
+        return "error" not in run.jetstream(f"CONSUMER.DELETE.SOAK.{run.consumer(source.choice(RULES))}")
     except (Closed, OSError, ValueError):
         return False
 
@@ -475,6 +481,20 @@ def deal(source, faults):
         cards = [fault for fault, weight in faults for _ in range(weight)]
         source.shuffle(cards)
         yield from cards
+
+
+class Standstill:
+    """For how long something has not moved."""
+
+    def __init__(self, progress):
+        self.progress = progress
+        self.last, self.at = progress(), time.monotonic()
+
+    def since(self):
+        now = self.progress()
+        if now != self.last:
+            self.last, self.at = now, time.monotonic()
+        return time.monotonic() - self.at
 
 
 def conduct(run, kills, seconds, faults):
@@ -493,8 +513,11 @@ def conduct(run, kills, seconds, faults):
         behind = source.uniform(0, BEHIND_MAX)
         fault = next(cards)
 
+        stands = Standstill(run.moved)
+
         def reached():
-            through = shared.sent() >= point and shared.lag() <= behind
+            # What is lost is behind for ever, and the check is what finds it.
+            through = shared.sent() >= point and (shared.lag() <= behind or stands.since() > LOST_SECONDS)
             return through or (end and time.monotonic() > end)
         run.wait(reached, f"{point} messages are sent", run.moved)
         if end and time.monotonic() > end:

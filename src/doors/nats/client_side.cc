@@ -1,7 +1,7 @@
 // From the client of a nats visit to the server.
 
-#include "base/escape.h"
 #include "doors/nats/visit.h"
+#include "wire/nats/quote.h"
 #include "wire/nats/subject.h"
 
 #include <algorithm>
@@ -9,15 +9,6 @@
 #include <utility>
 
 namespace meridian {
-namespace {
-
-// A subject in an error, as the server quotes it.
-std::string quoted(std::string_view subject) {
-  constexpr std::size_t shown_max = 4'096;  // No line of the protocol is longer.
-  return quote(subject, shown_max);
-}
-
-}  // namespace
 
 Async<> NatsVisit::read_client() {
   if (!co_await take_client_bytes(std::exchange(rest_of_client_, {}))) co_return;
@@ -39,7 +30,12 @@ Async<> NatsVisit::read_client() {
       }
       continue;
     }
-    if (transfer.status != Transfer::Status::done) co_return visit_.note_end("the client left");
+    if (transfer.status != Transfer::Status::done) {
+      visit_.note_end("the client left");
+      // It may still listen for what it asked.
+      if (transfer.status == Transfer::Status::ended) (void)co_await hear_out();
+      co_return;
+    }
     visit_.counters.bytes_in += transfer.size;
     if (!co_await take_client_bytes({shared_.read_buffer.data(), transfer.size})) co_return;
     const bool more_is_there = transfer.size == shared_.read_buffer.size();
@@ -97,7 +93,7 @@ Async<bool> NatsVisit::take_client_bytes(std::string_view bytes) {
     }
     if (!stays) break;
   }
-  if (!stays && !farewell_.empty()) put_barrier();
+  if (!stays) put_barrier();
   // What was said before a fault still counts. Nothing of it may stay in the loop's buffers over a
   // wait.
   if (!co_await flush_server() || !co_await flush_client()) co_return false;
@@ -113,10 +109,10 @@ Async<bool> NatsVisit::take_client_bytes(std::string_view bytes) {
   co_return true;
 }
 
-// The last word comes behind everything that was owed before it. False, always.
+// The end, and the last word, come behind everything that was owed before. False, always.
 Async<bool> NatsVisit::hear_out() {
   const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.farewell_timeout);
-  while (!farewell_.empty() && owed_count_ > 0) {
+  while (owed_count_ > 0) {
     if (co_await owed_less_.wait(deadline) != Wake::ready) break;
   }
   co_return false;
@@ -125,6 +121,9 @@ Async<bool> NatsVisit::hear_out() {
 void NatsVisit::leave_after_fault(nats::Fault fault) {
   const std::string_view text = nats::to_error_text(fault);
   visit_.note_end("protocol error: " + std::string(text.empty() ? "bad arguments" : text));
+  // Said of its line already, before what was wrong came.
+  const std::string_view subject = from_client_.broken_subject();
+  if (asked_.pedantic && !subject.empty() && !nats::is_literal(subject)) say_invalid_subject();
   if (text.empty()) return;
   std::string error;
   nats::append_error(error, text);
@@ -152,11 +151,13 @@ bool NatsVisit::take_client_operation(const nats::Operation& operation) {
     case nats::OperationKind::hpub:
       active_at_ = shared_.parts.loop.batch_time();
       return on_publish(operation);
-    case nats::OperationKind::connect:  // authenticate_again() has it.
+    case nats::OperationKind::ok:
+      return true;  // The server takes no notice either.
     case nats::OperationKind::info:
+      return nats::parse_info(operation.text).has_value();  // Nor of this, but that it is JSON.
+    case nats::OperationKind::connect:                      // authenticate_again() has it.
     case nats::OperationKind::msg:
     case nats::OperationKind::hmsg:
-    case nats::OperationKind::ok:
     case nats::OperationKind::err:
       break;
   }
@@ -189,11 +190,14 @@ bool NatsVisit::deny(Action action,
 }
 
 void NatsVisit::say_denied(std::string_view text) {
-  // A message that the client published to itself comes before the refusal of the next one.
-  if (unheard_) put_barrier();
   std::string error;
   nats::append_error(error, text);
-  answer(error);
+  answer_behind_all(error);
+}
+
+// What a pedantic client is told of a message that is published all the same.
+void NatsVisit::say_invalid_subject() {
+  say_denied("Invalid Publish Subject");
 }
 
 bool NatsVisit::on_subscribe(const nats::Operation& operation) {
@@ -213,8 +217,9 @@ bool NatsVisit::on_subscribe(const nats::Operation& operation) {
   Decision decision = asked.decision;
   if (decision.allowed && !operation.queue.empty()) decision = role.decide_queue(operation.queue);
   if (!decision.allowed) {
-    std::string text = "Permissions Violation for Subscription to " + quoted(operation.subject);
-    if (!operation.queue.empty()) text += " using queue " + quoted(operation.queue);
+    std::string text =
+        "Permissions Violation for Subscription to " + nats::quoted(operation.subject);
+    if (!operation.queue.empty()) text += " using queue " + nats::quoted(operation.queue);
     return deny(Action::subscribe, operation.subject, decision.rule, std::move(text));
   }
   const bool known = subscriptions_.contains(operation.sid);
@@ -330,17 +335,12 @@ bool NatsVisit::use_response(std::string_view subject) {
 }
 
 bool NatsVisit::on_publish(const nats::Operation& operation) {
-  const bool with_headers = operation.kind == nats::OperationKind::hpub;
-  if (with_headers && !headers_) {
-    // The server closes without a word.
-    visit_.note_end("headers from a client that said it has none");
-    return false;
-  }
+  if (asked_.pedantic && !nats::is_literal(operation.subject)) say_invalid_subject();
   const auto refused = [&](std::string_view rule) {
     return deny(Action::publish,
                 operation.subject,
                 rule,
-                "Permissions Violation for Publish to " + quoted(operation.subject));
+                "Permissions Violation for Publish to " + nats::quoted(operation.subject));
   };
   Decision decision = decide_publish(operation);
   if (!decision.allowed) {
@@ -352,7 +352,7 @@ bool NatsVisit::on_publish(const nats::Operation& operation) {
     return deny(Action::publish,
                 operation.reply,
                 "the reply subject is none that it may receive",
-                "Permissions Violation for Publish with Reply of " + quoted(operation.reply));
+                "Permissions Violation for Publish with Reply of " + nats::quoted(operation.reply));
   }
   if (!within_rate()) return refuse_for_rate(operation);
   RequestId request;  // Of its own.
@@ -415,6 +415,13 @@ void NatsVisit::owe(Owed::Kind kind) {
     return;
   }
   owed_.push_back({.kind = kind});
+}
+
+// Also behind what nobody is answered to: a message that the client published to itself comes
+// before the refusal of the next one.
+void NatsVisit::answer_behind_all(std::string_view bytes) {
+  if (unheard_) put_barrier();
+  answer(bytes);
 }
 
 // Behind the answers to what was asked before.

@@ -208,13 +208,18 @@ Async<bool> NatsVisit::admit(nats::ConnectOptions& options) {
   stamp_ = *std::move(stamp);
   inboxes_.emplace(shared_.parts.inboxes,
                    principal_->issuer + "\n" + principal_->subject + "\n" + principal_->role_name);
-  // Words that only a client with headers can understand (nats-server's own check).
+  // What nats-server checks, in its order and words.
+  if (options.protocol < 0 || options.protocol > 1) {
+    co_return co_await refuse("invalid client protocol",
+                              "CONNECT asks for protocol " + std::to_string(options.protocol));
+  }
   if (options.no_responders && !options.headers) {
     co_return co_await refuse("no responders requires headers support",
                               "no_responders without headers");
   }
   verbose_ = options.verbose;
   headers_ = options.headers;
+  from_client_.set_headers(headers_);
   co_return true;
 }
 
@@ -228,11 +233,24 @@ Async<bool> NatsVisit::authenticate_again(std::string text) {
     nats::append_error(farewell_, error);
     return false;
   };
-  auto options = nats::parse_connect(text, shared_.parts.limits.connect_size_max);
-  if (!options) co_return refused("Authorization Violation", options.error().detail());
+  auto options = nats::parse_connect(text, shared_.parts.limits.connect_size_max, asked_);
+  if (!options) {
+    visit_.note_end("a second CONNECT: " + options.error().detail());
+    co_return false;  // The server says nothing either.
+  }
+  const bool same_options = options->verbose == asked_.verbose &&
+                            options->pedantic == asked_.pedantic && options->echo == asked_.echo &&
+                            options->headers == asked_.headers &&
+                            options->no_responders == asked_.no_responders;
+  if (!same_options) co_return refused("Authorization Violation", "it wants other options");
   const Secret& token = !options->auth_token.empty() ? options->auth_token
                         : !options->password.empty() ? options->password
                                                      : options->jwt;
+  // Who says nothing of it stays who it is.
+  if (token.empty() && options->user.empty()) {
+    if (verbose_) answer_behind_all(nats::ok_bytes);
+    co_return true;
+  }
   const Peer peer = visit_.peer();
   slot_ = {};  // Else it would count twice.
   auto admitted = co_await shared_.parts.gate.admit(
@@ -252,18 +270,13 @@ Async<bool> NatsVisit::authenticate_again(std::string text) {
       fresh.role_name != principal_->role_name) {
     co_return refused("Authorization Violation", "it is somebody else's");
   }
-  if (options->verbose != asked_.verbose || options->pedantic != asked_.pedantic ||
-      options->echo != asked_.echo || options->headers != asked_.headers ||
-      options->no_responders != asked_.no_responders) {
-    co_return refused("Authorization Violation", "it wants other options");
-  }
   slot_ = std::move(admitted->slot);
   registration_ = {};
   principal_ = std::move(admitted->principal);
   registration_ = shared_.parts.registry.add(visit_.id(), DoorName::nats, principal_, *this);
   forget_decisions();
   stamp_->renew(principal_->role);
-  if (verbose_) answer(nats::ok_bytes);
+  if (verbose_) answer_behind_all(nats::ok_bytes);
   co_return true;
 }
 
@@ -284,6 +297,7 @@ Async<bool> NatsVisit::connect(nats::ConnectOptions options) {
   options.jwt = {};
   asked_ = options;
   options.headers = true;
+  options.pedantic = false;  // It would say of subjects what is said here already.
   shared_.parts.connector.add_credentials(options, info_);
   nats::append_connect(to_server_, options);
   to_server_ += nats::ping_bytes;

@@ -1,5 +1,7 @@
 #include "doors/nats/visit.h"
 
+#include "wire/nats/quote.h"
+
 #include <string>
 #include <utility>
 #include <vector>
@@ -173,8 +175,9 @@ void NatsVisit::end_forbidden_subscriptions() {
   }
   for (const std::string& sid : ended) {
     const Subscription& subscription = subscriptions_.find(sid)->second;
-    std::string text = "Permissions Violation for Subscription to \"" + subscription.pattern + '"';
-    if (!subscription.queue.empty()) text += " using queue \"" + subscription.queue + '"';
+    std::string text =
+        "Permissions Violation for Subscription to " + nats::quoted(subscription.pattern);
+    if (!subscription.queue.empty()) text += " using queue " + nats::quoted(subscription.queue);
     nats::append_error(to_client_, text);
     nats::append_unsubscribe(to_server_, sid, 0);
     if (verbose_) owe(Owed::Kind::quiet_ok);

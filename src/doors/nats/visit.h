@@ -114,6 +114,7 @@ class NatsVisit final : public VisitControl {
   Deadline reading_deadline() const;
   bool flush_due(Time now);
   void say_denied(std::string_view text);
+  void say_invalid_subject();
   bool deny(Action action, std::string_view resource, std::string_view rule, std::string text);
   void forward(std::string_view bytes) { shared_.to_server += bytes; }
   void append_stamped(const nats::Operation& operation);
@@ -121,6 +122,7 @@ class NatsVisit final : public VisitControl {
   void owe(Owed::Kind kind);
   void put_barrier();
   void answer(std::string_view bytes);  // In its turn.
+  void answer_behind_all(std::string_view bytes);
   bool cannot_record(const Error& error);
 
   // From the server (server_side.cc).

@@ -190,6 +190,20 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(options.lock_timeout);
     server_options += " -c lock_timeout=" + std::to_string(millis.count());
   }
+  // So that either side finds out when the other is gone; on a Unix socket they mean nothing.
+  const auto idle_max =
+      std::chrono::ceil<std::chrono::milliseconds>(PostgresSession::idle_in_transaction_max);
+  server_options +=
+      " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5"
+      " -c tcp_keepalives_count=3 -c tcp_user_timeout=25000"
+      " -c idle_in_transaction_session_timeout=" +
+      std::to_string(idle_max.count());
+  for (const auto& [name, value] : {std::pair("keepalives_idle", "10"),
+                                    std::pair("keepalives_interval", "5"),
+                                    std::pair("keepalives_count", "3"),
+                                    std::pair("tcp_user_timeout", "25000")}) {
+    settings.emplace_back(name, value);
+  }
   if (!options.settings.empty()) server_options += " " + options.settings;
   settings.emplace_back("options", server_options.c_str());
   // Only the first dbname is read as a URL; what follows overrides parts of it (libpq,
@@ -253,10 +267,23 @@ Async<Result<std::shared_ptr<PostgresSession::Pending>>> PostgresSession::run(
     break_off(one_line(::PQerrorMessage(connection_)));
     co_return fail(Errc::unavailable, broken_why_);
   }
+  if (pending_.empty()) heard_at_ = loop_.now();
   pending_.push_back(pending);
   loop_.at_batch_end(*flush_);
-  MERIDIAN_CO_CHECK(to_result(co_await pending->done.wait(deadline), "PostgreSQL's answer"));
+  const Wake wake = co_await pending->done.wait(deadline);
+  if (wake != Wake::ready) give_up(*pending);
+  MERIDIAN_CO_CHECK(to_result(wake, "PostgreSQL's answer"));
   co_return pending;
+}
+
+// All others wait behind the first one.
+void PostgresSession::give_up(Pending& pending) {
+  pending.given_up = true;
+  if (pending_.empty() || !pending_.front()->given_up) return;
+  const Duration silent = loop_.now() - heard_at_;
+  if (silent >= silence_max) {
+    break_off("PostgreSQL was silent for " + to_text(silent) + ": the connection is given up");
+  }
 }
 
 Async<Result<Rows>> PostgresSession::query(std::string_view sql,
@@ -449,6 +476,7 @@ Async<> PostgresSession::read() {
       break_off(one_line(::PQerrorMessage(connection_)));
       co_return;
     }
+    heard_at_ = loop_.now();
     take_results();
   }
 }

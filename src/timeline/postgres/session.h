@@ -83,6 +83,13 @@ class PostgresSession {
  public:
   static constexpr std::size_t statements_max = 1'024;  // Under way at once.
 
+  // A network that was cut says nothing of it, to either side. When a statement's deadline passes
+  // and the server has been silent for this long, the session is broken off.
+  static constexpr Duration silence_max = std::chrono::seconds(8);  // Most wait for 10.
+  // And the server ends a transaction of ours that has waited this long for its next statement, so
+  // that nothing stays locked by a client that is gone.
+  static constexpr Duration idle_in_transaction_max = std::chrono::seconds(15);
+
   // Errors: unavailable or timeout, with libpq's text; denied when the server refused the login.
   static Async<Result<std::unique_ptr<PostgresSession>>> connect(EpollLoop& loop,
                                                                  PostgresOptions options,
@@ -90,7 +97,8 @@ class PostgresSession {
   ~PostgresSession();
 
   // Runs one statement. Errors by SQLSTATE: see to_errc(); after a deadline the statement runs on
-  // and its answer is dropped. Text and parameters are copied before the first suspension.
+  // and its answer is dropped, unless the server is silent (silence_max). Text and parameters are
+  // copied before the first suspension.
   Async<Result<Rows>> query(std::string_view sql, Parameters parameters, Deadline deadline);
 
   // Prepares under a name and describes what it takes and gives.
@@ -142,6 +150,7 @@ class PostgresSession {
     Result<Rows> rows = Rows();
     PreparedStatement prepared;
     bool answered = false;
+    bool given_up = false;                   // Nobody waits for it any more.
     std::optional<CommandResults> commands;  // Of run().
   };
   class Flush;
@@ -155,6 +164,7 @@ class PostgresSession {
   void take_results();
   void take(pg_result* result);
   void flush();
+  void give_up(Pending& pending);
   void break_off(std::string why);
 
   EpollLoop& loop_;
@@ -164,6 +174,7 @@ class PostgresSession {
   File socket_;
   std::unique_ptr<EpollLoop::Watch> watch_;
   std::deque<std::shared_ptr<Pending>> pending_;
+  Time heard_at_{};  // Or, when nothing was asked, since then.
   std::unique_ptr<Flush> flush_;
   Event flushing_;
   char* received_ = nullptr;  // libpq's, of the last try_receive().

@@ -26,28 +26,39 @@ std::int64_t integer_or(const json::Value& object, std::string_view name, std::i
   return member ? member->integer().value_or(otherwise) : otherwise;
 }
 
-Result<void> take(const json::Value& object, std::string_view name, bool& into) {
-  const json::Value* const member = object.find(name);
-  if (!member || member->is_null()) return {};
-  const auto value = member->boolean();
-  if (!value) return fail(Errc::invalid, std::string(name) + " is not true or false");
-  into = *value;
+char to_lower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
+
+bool equal_names(std::string_view a, std::string_view b) noexcept {
+  return std::ranges::equal(a, b, {}, to_lower, to_lower);
+}
+
+Result<void> take(const json::Value& value, std::string_view name, bool& into) {
+  const auto read = value.boolean();
+  if (!read) return fail(Errc::invalid, std::string(name) + " is not true or false");
+  into = *read;
   return {};
 }
 
-Result<void> take(const json::Value& object, std::string_view name, std::string& into) {
-  const json::Value* const member = object.find(name);
-  if (!member || member->is_null()) return {};
-  const auto value = member->string();
-  if (!value) return fail(Errc::invalid, std::string(name) + " is not a string");
-  into = *value;
+Result<void> take(const json::Value& value, std::string_view name, std::string& into) {
+  const auto read = value.string();
+  if (!read) return fail(Errc::invalid, std::string(name) + " is not a string");
+  into = *read;
   return {};
 }
 
-Result<void> take(const json::Value& object, std::string_view name, Secret& into) {
+Result<void> take(const json::Value& value, std::string_view name, Secret& into) {
   std::string text;
-  MERIDIAN_CHECK(take(object, name, text));
+  MERIDIAN_CHECK(take(value, name, text));
   into = Secret(std::move(text));
+  return {};
+}
+
+Result<void> take(const json::Value& value, std::string_view name, std::int64_t& into) {
+  const auto read = value.integer();
+  if (!read) return fail(Errc::invalid, std::string(name) + " is not a whole number");
+  into = *read;
   return {};
 }
 
@@ -113,28 +124,37 @@ void append_info(std::string& out, const ServerInfo& info) {
   out += " \r\n";
 }
 
-Result<ConnectOptions> parse_connect(std::string_view text, std::size_t size_max) {
+Result<ConnectOptions> parse_connect(std::string_view text,
+                                     std::size_t size_max,
+                                     ConnectOptions given) {
   MERIDIAN_TRY(const json::Value object, json::parse(text, {.size_max = size_max}));
+  if (object.is_null()) return given;
   if (!object.object()) return fail(Errc::invalid, "CONNECT is not an object");
-  ConnectOptions options;
-  MERIDIAN_CHECK(take(object, "verbose", options.verbose));
-  MERIDIAN_CHECK(take(object, "pedantic", options.pedantic));
-  MERIDIAN_CHECK(take(object, "echo", options.echo));
-  MERIDIAN_CHECK(take(object, "headers", options.headers));
-  MERIDIAN_CHECK(take(object, "no_responders", options.no_responders));
-  MERIDIAN_CHECK(take(object, "name", options.name));
-  MERIDIAN_CHECK(take(object, "lang", options.language));
-  MERIDIAN_CHECK(take(object, "version", options.version));
-  MERIDIAN_CHECK(take(object, "user", options.user));
-  MERIDIAN_CHECK(take(object, "auth_token", options.auth_token));
-  MERIDIAN_CHECK(take(object, "pass", options.password));
-  MERIDIAN_CHECK(take(object, "jwt", options.jwt));
-  if (const json::Value* const protocol = object.find("protocol")) {
-    const auto number = protocol->integer();
-    if (!number) return fail(Errc::invalid, "protocol is not a number");
-    options.protocol = *number;
-  }
-  return options;
+  const auto take_member = [&](std::string_view name, auto& into) -> Result<void> {
+    const json::Value* found = nullptr;
+    for (const json::Member& member : *object.object()) {
+      if (!equal_names(member.name, name)) continue;
+      // Which of them counts is not for us to guess.
+      if (found) return fail(Errc::invalid, std::string(name) + " is there twice");
+      found = &member.value;
+    }
+    if (!found || found->is_null()) return {};
+    return take(*found, name, into);
+  };
+  MERIDIAN_CHECK(take_member("verbose", given.verbose));
+  MERIDIAN_CHECK(take_member("pedantic", given.pedantic));
+  MERIDIAN_CHECK(take_member("echo", given.echo));
+  MERIDIAN_CHECK(take_member("headers", given.headers));
+  MERIDIAN_CHECK(take_member("no_responders", given.no_responders));
+  MERIDIAN_CHECK(take_member("protocol", given.protocol));
+  MERIDIAN_CHECK(take_member("name", given.name));
+  MERIDIAN_CHECK(take_member("lang", given.language));
+  MERIDIAN_CHECK(take_member("version", given.version));
+  MERIDIAN_CHECK(take_member("user", given.user));
+  MERIDIAN_CHECK(take_member("auth_token", given.auth_token));
+  MERIDIAN_CHECK(take_member("pass", given.password));
+  MERIDIAN_CHECK(take_member("jwt", given.jwt));
+  return given;
 }
 
 void append_connect(std::string& out, const ConnectOptions& options) {

@@ -55,8 +55,12 @@ struct ConnectOptions {
   Secret jwt;
 };
 
-// Errors: invalid (no JSON object, or a member of another type than it must be), exhausted.
-Result<ConnectOptions> parse_connect(std::string_view json, std::size_t size_max);
+// Errors: invalid (no JSON object, a member of another type than it must be, or two of one name),
+// exhausted. As to the server, names are the same in any case, null says nothing, and what is not
+// said stays as it was given.
+Result<ConnectOptions> parse_connect(std::string_view json,
+                                     std::size_t size_max,
+                                     ConnectOptions given = {});
 
 // A whole CONNECT.
 void append_connect(std::string& out, const ConnectOptions& options);

@@ -78,6 +78,23 @@ TEST(Handshake, Connect) {
   EXPECT_FALSE(again->echo);
 }
 
+TEST(Handshake, ConnectAsTheServerReadsIt) {
+  ConnectOptions given;
+  given.verbose = false;
+  given.name = "n";
+  for (const auto* const nothing :
+       {"null", "{}", R"({"verbose":null,"protocol":null,"name":null})", R"({"other":[{}]})"}) {
+    const auto read = parse_connect(nothing, 1000, given);
+    ASSERT_TRUE(read) << nothing;
+    EXPECT_FALSE(read->verbose) << nothing;
+    EXPECT_EQ(read->name, "n") << nothing;
+  }
+  const auto read = parse_connect(R"({"Verbose":true,"PASS":"p"})", 1000, given);
+  ASSERT_TRUE(read);
+  EXPECT_TRUE(read->verbose);
+  EXPECT_EQ(read->password.reveal(), "p");
+}
+
 TEST(Handshake, ConnectRefused) {
   for (const auto* const bad : {"",
                                 "[]",
@@ -85,7 +102,9 @@ TEST(Handshake, ConnectRefused) {
                                 R"({"verbose":"no"})",
                                 R"({"user":1})",
                                 R"({"protocol":"1"})",
-                                R"({"user":"a","user":"b"})"})
+                                R"({"protocol":1.5})",
+                                R"({"user":"a","user":"b"})",
+                                R"({"pass":"a","Pass":"b"})"})
     EXPECT_FALSE(parse_connect(bad, 1000)) << bad;
   EXPECT_FALSE(parse_connect(R"({"user":"0123456789"})", 10));
 }

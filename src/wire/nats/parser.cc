@@ -15,23 +15,30 @@ struct Verb {
   std::string_view name;
   OperationKind kind;
   Sender sender;
-  bool has_arguments;  // White space must follow. What follows others is not looked at.
+
+  // What follows it: arguments behind white space, JSON with or without some before it, or
+  // anything, which is not looked at.
+  enum class Rest : std::uint8_t { arguments, json, anything } rest;
 };
-constexpr std::array<Verb, 14> verbs{{
-    {"PUB", OperationKind::pub, Sender::client, true},
-    {"HPUB", OperationKind::hpub, Sender::client, true},
-    {"SUB", OperationKind::sub, Sender::client, true},
-    {"UNSUB", OperationKind::unsub, Sender::client, true},
-    {"CONNECT", OperationKind::connect, Sender::client, true},
-    {"PING", OperationKind::ping, Sender::client, false},
-    {"PONG", OperationKind::pong, Sender::client, false},
-    {"MSG", OperationKind::msg, Sender::server, true},
-    {"HMSG", OperationKind::hmsg, Sender::server, true},
-    {"PING", OperationKind::ping, Sender::server, false},
-    {"PONG", OperationKind::pong, Sender::server, false},
-    {"+OK", OperationKind::ok, Sender::server, false},
-    {"-ERR", OperationKind::err, Sender::server, true},
-    {"INFO", OperationKind::info, Sender::server, true},
+constexpr std::array<Verb, 17> verbs{{
+    {"PUB", OperationKind::pub, Sender::client, Verb::Rest::arguments},
+    {"HPUB", OperationKind::hpub, Sender::client, Verb::Rest::arguments},
+    {"SUB", OperationKind::sub, Sender::client, Verb::Rest::arguments},
+    {"UNSUB", OperationKind::unsub, Sender::client, Verb::Rest::arguments},
+    {"CONNECT", OperationKind::connect, Sender::client, Verb::Rest::json},
+    {"PING", OperationKind::ping, Sender::client, Verb::Rest::anything},
+    {"PONG", OperationKind::pong, Sender::client, Verb::Rest::anything},
+    {"MSG", OperationKind::msg, Sender::server, Verb::Rest::arguments},
+    {"HMSG", OperationKind::hmsg, Sender::server, Verb::Rest::arguments},
+    {"PING", OperationKind::ping, Sender::server, Verb::Rest::anything},
+    {"PONG", OperationKind::pong, Sender::server, Verb::Rest::anything},
+    {"+OK", OperationKind::ok, Sender::server, Verb::Rest::anything},
+    {"-ERR", OperationKind::err, Sender::server, Verb::Rest::arguments},
+    {"INFO", OperationKind::info, Sender::server, Verb::Rest::json},
+    // The server's parser is one for all kinds of connections, and knows these from clients too.
+    {"+OK", OperationKind::ok, Sender::client, Verb::Rest::anything},
+    {"-ERR", OperationKind::err, Sender::client, Verb::Rest::arguments},
+    {"INFO", OperationKind::info, Sender::client, Verb::Rest::json},
 }};
 
 bool is_blank(char c) noexcept {
@@ -71,8 +78,8 @@ const Verb* find_verb(std::string_view line, Sender sender) noexcept {
   }
   for (const Verb& verb : verbs) {
     if (verb.sender != sender || !agree(line, verb.name)) continue;
-    const bool ends_well =
-        !verb.has_arguments || line.size() <= verb.name.size() || is_blank(line[verb.name.size()]);
+    const bool ends_well = verb.rest != Verb::Rest::arguments || line.size() <= verb.name.size() ||
+                           is_blank(line[verb.name.size()]);
     if (ends_well) return &verb;
   }
   return nullptr;
@@ -136,9 +143,19 @@ std::string_view to_error_text(Fault fault) noexcept {
   return "";
 }
 
-std::size_t Parser::line_size_max(OperationKind kind) const noexcept {
-  const bool may_be_long = kind == OperationKind::connect || kind == OperationKind::info;
-  return may_be_long ? limits_.long_line_size_max : limits_.line_size_max;
+// `line` is without its end. The server counts from the first byte of the arguments.
+bool Parser::is_too_long(std::string_view line,
+                         std::size_t name_size,
+                         OperationKind kind) const noexcept {
+  const bool may_be_long =
+      kind == OperationKind::connect || (kind == OperationKind::info && sender_ == Sender::server);
+  const std::size_t size_max = may_be_long ? limits_.long_line_size_max : limits_.line_size_max;
+  if (line.size() <= size_max) return false;
+  std::string_view arguments = line.substr(std::min(name_size, line.size()));
+  while (!arguments.empty() && is_blank(arguments.front()))
+    arguments.remove_prefix(1);
+  // What stands before them is bounded too.
+  return arguments.size() > size_max || line.size() > 2 * size_max;
 }
 
 // A line whose end has not come: it may still become one, or not.
@@ -146,7 +163,8 @@ std::optional<Fault> Parser::check_unfinished(std::string_view line) const noexc
   const Verb* const verb = find_verb(line, sender_);
   if (!verb) return Fault::unknown_operation;
   // The last byte may be the CR of its end.
-  if (line.size() > line_size_max(verb->kind) + 1) return Fault::line_too_long;
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  if (is_too_long(line, verb->name.size(), verb->kind)) return Fault::line_too_long;
   return std::nullopt;
 }
 
@@ -160,9 +178,18 @@ std::expected<Parser::Line, Fault> Parser::read_line(std::string_view line) cons
   if (!verb || line.size() < verb->name.size()) return std::unexpected(Fault::unknown_operation);
   Operation& operation = read.operation;
   operation.kind = verb->kind;
-  if (line.size() > line_size_max(verb->kind)) return std::unexpected(Fault::line_too_long);
-  if (!verb->has_arguments) return read;
-  if (line.size() == verb->name.size()) return std::unexpected(Fault::unknown_operation);
+  if (is_too_long(line, verb->name.size(), verb->kind)) {
+    return std::unexpected(Fault::line_too_long);
+  }
+  if (verb->rest == Verb::Rest::anything) return read;
+  if (verb->kind == OperationKind::hpub && !headers_) return std::unexpected(Fault::bad_arguments);
+  if (line.size() == verb->name.size() && verb->rest == Verb::Rest::arguments) {
+    return std::unexpected(Fault::unknown_operation);
+  }
+  // A client that reports an error is closed without a word.
+  if (verb->kind == OperationKind::err && sender_ == Sender::client) {
+    return std::unexpected(Fault::bad_arguments);
+  }
   const std::string_view arguments = line.substr(verb->name.size());
   const bool is_text = verb->kind == OperationKind::connect || verb->kind == OperationKind::info ||
                        verb->kind == OperationKind::err;
@@ -285,7 +312,10 @@ std::expected<std::optional<Operation>, Fault> Parser::next(std::string_view& in
       if (line.has_message) remember(line, input.substr(0, line.size));
     }
     const std::string_view raw = input.substr(0, line.whole_size());
-    if (end_is_wrong(line, raw)) return std::unexpected(Fault::unknown_operation);
+    if (end_is_wrong(line, raw)) {
+      broken_subject_ = line.operation.subject;
+      return std::unexpected(Fault::unknown_operation);
+    }
     if (raw.size() == line.whole_size()) {
       input.remove_prefix(raw.size());
       return complete(line, raw);
@@ -315,7 +345,10 @@ std::expected<std::optional<Operation>, Fault> Parser::next(std::string_view& in
   // The line again, since its views were into bytes that have moved.
   const auto line = read_line(std::string_view(pending_).substr(0, pending_.find('\n') + 1));
   if (!line) return std::unexpected(line.error());
-  if (end_is_wrong(*line, pending_)) return std::unexpected(Fault::unknown_operation);
+  if (end_is_wrong(*line, pending_)) {
+    broken_subject_ = line->operation.subject;
+    return std::unexpected(Fault::unknown_operation);
+  }
   if (pending_.size() < needed_size_) return std::nullopt;
   taken_ = std::move(pending_);
   pending_.clear();

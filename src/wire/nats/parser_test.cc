@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -135,6 +136,13 @@ TEST(Parser, WhatAServerSays) {
                    "HMSG subject=a sid=7 headers=NATS/1.0 503\r\n\r\n"}));
 }
 
+TEST(Parser, WhatAClientSaysLikeAServer) {
+  EXPECT_EQ(of_client("+OK\r\n+okay\r\nINFO {}\r\nCONNECT{}\r\nPING\r\n"),
+            (Lines{"+OK", "+OK", "INFO text={}", "CONNECT text={}", "PING"}));
+  EXPECT_EQ(of_client("PING\r\n-ERR 'x'\r\nPING\r\n"), (Lines{"PING", "fault: "}));
+  EXPECT_EQ(of_client("CONNECT\r\n"), Lines{"CONNECT"});
+}
+
 TEST(Parser, PayloadsMayHoldAnything) {
   const std::string payload("PUB x 1\r\n\0y\r\n", 13);
   EXPECT_EQ(of_client("PUB a 13\r\n" + payload + "\r\nPING\r\n"),
@@ -171,17 +179,58 @@ TEST(Parser, Faults) {
 TEST(Parser, Bounds) {
   const ParserLimits limits{.line_size_max = 20, .long_line_size_max = 40, .payload_size_max = 8};
   const std::string too_long = "fault: maximum control line exceeded";
-  EXPECT_EQ(of_client("SUB " + std::string(14, 'a') + " 1\r\n", limits),
-            Lines{"SUB subject=" + std::string(14, 'a') + " sid=1"});
-  EXPECT_EQ(of_client("SUB " + std::string(15, 'a') + " 1\r\n", limits), Lines{too_long});
+  // Arguments are counted, without what stands before them.
+  EXPECT_EQ(of_client("SUB   " + std::string(18, 'a') + " 1\r\n", limits),
+            Lines{"SUB subject=" + std::string(18, 'a') + " sid=1"});
+  EXPECT_EQ(of_client("SUB " + std::string(19, 'a') + " 1\r\n", limits), Lines{too_long});
+  EXPECT_EQ(of_client("SUB " + std::string(40, ' ') + "a 1\r\n", limits), Lines{too_long});
+  EXPECT_EQ(of_client("PING" + std::string(20, ' ') + "\r\nPING" + std::string(21, 'x'), limits),
+            (Lines{"PING", too_long}));
   EXPECT_EQ(of_client("SUB " + std::string(100, 'a'), limits), Lines{too_long});
-  EXPECT_EQ(of_client("CONNECT " + std::string(32, 'x') + "\r\n", limits),
-            Lines{"CONNECT text=" + std::string(32, 'x')});
-  EXPECT_EQ(of_client("CONNECT " + std::string(33, 'x') + "\r\n", limits), Lines{too_long});
+  EXPECT_EQ(of_client("CONNECT " + std::string(40, 'x') + "\r\n", limits),
+            Lines{"CONNECT text=" + std::string(40, 'x')});
+  EXPECT_EQ(of_client("CONNECT " + std::string(41, 'x') + "\r\n", limits), Lines{too_long});
   EXPECT_EQ(of_client("PUB a 8\r\n12345678\r\n", limits), Lines{"PUB subject=a payload=12345678"});
   EXPECT_EQ(of_client("PUB a 9\r\n123456789\r\n", limits),
             Lines{"fault: Maximum Payload Violation"});
   EXPECT_EQ(of_client("HPUB a 4 9\r\n", limits), Lines{"fault: Maximum Payload Violation"});
+}
+
+TEST(Parser, HeadersThatTheSenderHasNot) {
+  for (const std::size_t piece : {1uz, 5uz, 100uz}) {
+    Parser parser(Sender::client, {});
+    parser.set_headers(false);
+    std::string bytes = "PING\r\nHPUB a 12 14\r\n";
+    std::optional<Fault> fault;
+    while (!bytes.empty() && !fault) {
+      const std::string part = bytes.substr(0, piece);
+      bytes.erase(0, part.size());
+      std::string_view input = part;
+      for (;;) {
+        const auto operation = parser.next(input);
+        if (!operation) fault = operation.error();
+        if (!operation || !*operation) break;
+      }
+    }
+    // At once: what would follow is not waited for.
+    EXPECT_EQ(fault, Fault::bad_arguments);
+  }
+}
+
+TEST(Parser, TheSubjectOfWhatEndsWrongly) {
+  for (const std::size_t piece : {1uz, 7uz, 100uz}) {
+    Parser parser(Sender::client, {});
+    std::string bytes = "PUB a..b 2\r\nhello\r\n";
+    bool faulted = false;
+    while (!bytes.empty() && !faulted) {
+      const std::string part = bytes.substr(0, piece);
+      bytes.erase(0, part.size());
+      std::string_view input = part;
+      faulted = !parser.next(input);
+    }
+    EXPECT_TRUE(faulted);
+    EXPECT_EQ(parser.broken_subject(), "a..b");
+  }
 }
 
 TEST(Parser, WhatIsWrittenIsRead) {

@@ -40,6 +40,11 @@ bool is_pattern(std::string_view text) noexcept {
   return true;
 }
 
+bool is_literal(std::string_view text) noexcept {
+  if (text.empty() || text.front() == '.' || text.back() == '.') return false;
+  return !text.contains("..") && !has_wildcard(text);
+}
+
 bool has_wildcard(std::string_view pattern) noexcept {
   while (!pattern.empty()) {
     const std::string_view token = take_token(pattern);

@@ -15,6 +15,9 @@ bool is_subject(std::string_view text) noexcept;
 // Also fit to subscribe to: `>` stands last or inside a longer token.
 bool is_pattern(std::string_view text) noexcept;
 
+// What a pedantic server takes as the subject of a message: no empty token and no wildcard.
+bool is_literal(std::string_view text) noexcept;
+
 // Whether there is a token that is a wildcard.
 bool has_wildcard(std::string_view pattern) noexcept;
 

@@ -75,5 +75,12 @@ TEST(Subject, SubsetAndOverlapAgreeWithMatching) {
   }
 }
 
+TEST(Subject, Literal) {
+  for (const auto* const good : {"a", "a.b", "a*.b", "*a", "a>"})
+    EXPECT_TRUE(is_literal(good)) << good;
+  for (const auto* const bad : {"", ".", "a.", ".a", "a..b", "*", "a.*", ">", "a.>.b"})
+    EXPECT_FALSE(is_literal(bad)) << bad;
+}
+
 }  // namespace
 }  // namespace meridian::nats

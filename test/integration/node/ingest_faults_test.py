@@ -273,7 +273,8 @@ class IngestFaultTest(unittest.TestCase):
     def test_a_consumer_that_is_deleted_is_made_again(self):
         self.publish(0, 300)
         self.check_exact(300)
-        self.node.jetstream("CONSUMER.DELETE.EVENTS.meridian_events")
+        deleted = self.node.jetstream("CONSUMER.DELETE.EVENTS." + self.node.consumer("EVENTS", "events"))
+        self.assertTrue(deleted.get("success"), deleted)
         self.publish(300, 300)
         self.check_exact(600)
 

@@ -184,6 +184,14 @@ class Node:
             client.publish("$JS.API." + request, body, reply=client.inbox)
             return json.loads(client.next()[2])
 
+    def consumer(self, stream, rule):
+        """The name of an ingest rule's consumer, which ends in the installation's."""
+        def found():
+            names = self.jetstream(f"CONSUMER.NAMES.{stream}").get("consumers") or []
+            return [name for name in names if name.startswith(f"meridian_{rule}_")]
+
+        return wait_until(found, f"rule {rule} has a consumer")[0]
+
     def run(self, *arguments, code=0, **options):
         """The command line's output. Fails when it ends with another code; None takes any."""
         done = subprocess.run(
