@@ -4,7 +4,6 @@
 #include "base/hash.h"
 #include "base/number.h"
 #include "runtime/log.h"
-#include "streams/acknowledgements.h"
 #include "streams/ledger.h"
 #include "wire/nats/subject.h"
 
@@ -165,7 +164,6 @@ struct IngestRule::Run {
   JetStream& jetstream;
   const Kept& kept;
   Progress progress;
-  Acknowledgements acknowledgements;
   std::optional<PullSubscription> pull;
   std::vector<std::unique_ptr<Worker>> workers;
   std::optional<json::FieldReader> key_reader;
@@ -341,11 +339,8 @@ Async<IngestRule::Ending> IngestRule::own() {
                        .why = consumer.error().detail()};
     }
     const RuleSettings& settings = rule_.settings();
-    // One batch that takes long holds back the acknowledgements of those behind it; ahead_max
-    // bounds how far those may go.
-    consumer->ack_pending_max = static_cast<std::int64_t>(
-        std::max(8 * settings.workers * settings.batch_messages_max, ahead_max));
-    consumer->acks_cover_earlier = true;
+    consumer->ack_pending_max =
+        static_cast<std::int64_t>(8 * settings.workers * settings.batch_messages_max);
     auto made = co_await make_consumer(js, *consumer, *position, deadline);
     if (!made) co_return unreachable(made.error());
     const std::uint64_t unfiltered_to =
@@ -469,7 +464,7 @@ Async<> IngestRule::dispatch(Run& run) {
       run.left = delivery.pending;
       if (!nats::matches(settings.subject, delivery.subject())) {
         ++run.others;
-        run.acknowledgements.owe_other(delivery.sequence, delivery.reply());
+        run.jetstream.send(delivery.reply(), "+ACK");
         continue;
       }
       counters_->pending.set(static_cast<std::int64_t>(delivery.pending));
@@ -480,8 +475,6 @@ Async<> IngestRule::dispatch(Run& run) {
         case Progress::Arrival::under_way:
           continue;
         case Progress::Arrival::done:
-          // Delivered again, since one before it takes long: its acknowledgement still waits.
-          if (!run.progress.all_done_to(place.sequence)) continue;
           run.jetstream.send(delivery.reply(), "+ACK");
           counters_->duplicates.add();
           continue;
@@ -514,15 +507,8 @@ Async<> IngestRule::dispatch(Run& run) {
       run.workers[to]->queue.push_back(std::move(delivery));
       run.workers[to]->more.notify_all();
     }
-    if (run.others > 0) acknowledge(run);
     counters_->under_way.set(static_cast<std::int64_t>(run.progress.under_way()));
     run.end_unfiltered();
-  }
-}
-
-void IngestRule::acknowledge(Run& run) {
-  for (const auto& [reply, word] : run.acknowledgements.take(run.progress)) {
-    if (!parts_.ack_before_commit) run.jetstream.send(reply, word);
   }
 }
 
@@ -589,19 +575,15 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
     }
     const std::int64_t now =
         std::chrono::duration_cast<Duration>(loop_.wall_now().time_since_epoch()).count();
-    const IngestMessage* last = &batch.messages().front();
     for (const IngestMessage& message : batch.messages()) {
+      const bool dead = message.fate == Fate::dead;
+      if (!parts_.ack_before_commit) {
+        run.jetstream.send(message.delivery.reply(),
+                           dead ? "+TERM " + message.reason : std::string("+ACK"));
+      }
       counters_->age.observe(Duration(now - message.place.time));
       run.progress.finish(message.place.sequence);
-      if (message.place.sequence > last->place.sequence) last = &message;
-      if (message.fate != Fate::dead) continue;
-      run.acknowledgements.owe_dead(
-          message.place.sequence, message.delivery.reply(), message.reason);
     }
-    if (last->fate != Fate::dead) {
-      run.acknowledgements.owe(last->place.sequence, last->delivery.reply());
-    }
-    acknowledge(run);
     worker.batch = nullptr;
     counters_->commit.observe(loop_.now() - from);
     counters_->batches.add();

@@ -198,7 +198,6 @@ class IngestRule {
                      std::uint64_t unfiltered_to);
   Async<> dispatch(Run& run);
   Async<> serve(Run& run, std::size_t worker);
-  void acknowledge(Run& run);
   Async<> keep_up(Run& run);
   Async<> watch_lease(Run& run);
   Async<> note_idle_floor(Run& run);

@@ -1,11 +1,9 @@
-// What the trail is told of a batch.
+// What the trail has of a rule's batches (streams/ingest.h).
 
 #include "streams/ingest.h"
 
 #include <algorithm>
 #include <set>
-#include <string>
-#include <string_view>
 
 namespace meridian {
 

@@ -226,7 +226,7 @@ std::string to_json(std::string_view stream, const ConsumerConfig& config) {
   } else {
     writer.member("deliver_policy", "all");
   }
-  writer.member("ack_policy", config.acks_cover_earlier ? "all" : "explicit")
+  writer.member("ack_policy", "explicit")
       .member("replay_policy", "instant")
       .name("ack_wait")
       .integer(config.ack_wait.count())

@@ -45,7 +45,6 @@ struct ConsumerConfig {
   std::optional<WallTime> start_time{};  // Instead of a sequence.
   Duration ack_wait = std::chrono::seconds(30);
   std::int64_t ack_pending_max = 1'000;
-  bool acks_cover_earlier = false;  // One acknowledgement is also one of all messages before it.
   Duration inactive_threshold = Duration::zero();
 };
 

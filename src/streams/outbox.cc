@@ -226,15 +226,16 @@ Async<Result<void>> Outbox::publish_run() {
   MERIDIAN_CO_TRY(OutboxMarks marks, co_await store_.marks(loop_.after(statement_timeout)));
   const auto decided = decide_start(marks, tail);
   if (const auto* const gap = std::get_if<OutboxGap>(&decided)) {
-    status_.state = Status::State::gap;
-    status_.problem = gap->text;
     gap_.set(1);
     // Numbers that the stream knows must not be given to other rows.
     if (gap->kind != OutboxGap::Kind::database_lost && !opened_) {
       opened_ = true;
       opened_event_.set();
     }
+    // Said when an operator can act on it.
     MERIDIAN_CO_CHECK(co_await store_.state_condition(gap->text, loop_.after(statement_timeout)));
+    status_.state = Status::State::gap;
+    status_.problem = gap->text;
     co_return fail(Errc::conflict, gap->text);
   }
   if (marks.resume != OutboxResume::none) {

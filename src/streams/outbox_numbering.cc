@@ -126,6 +126,10 @@ Async<Result<void>> Outbox::number_from_table() {
 // A transaction that both know of is the feed's. False: the feed began anew meanwhile.
 Async<Result<bool>> Outbox::number_before_feed() {
   const std::uint64_t beginning = commits_.beginning();
+  if (suspects_beginning_ != beginning) {
+    // A transaction that has ended is above all that ran, so the snapshot names them.
+    MERIDIAN_CO_CHECK(co_await store_.horizon(loop_.after(statement_timeout)));
+  }
   MERIDIAN_CO_TRY(const OutboxSnapshot seen,
                   co_await store_.snapshot(loop_.after(statement_timeout)));
   MERIDIAN_CO_TRY(const bool suspects, co_await any_suspects(seen.snapshot));

@@ -201,7 +201,8 @@ Async<Result<bool>> SqlOutboxStore::all_have_numbers(std::uint64_t behind_id,
   co_return rows.flag(0, 0);
 }
 
-// Two statements: the transaction id has to be read after the row id.
+// Two statements: the transaction id has to be drawn after the row id was read. It has to be drawn:
+// a snapshot's xmax follows the last transaction that has ended, and those that run may be above.
 Async<Result<OutboxHorizon>> SqlOutboxStore::horizon(Deadline deadline) {
   MERIDIAN_CO_TRY(
       const Rows drawn,
@@ -214,9 +215,7 @@ Async<Result<OutboxHorizon>> SqlOutboxStore::horizon(Deadline deadline) {
   MERIDIAN_CO_TRY(
       const Rows next,
       co_await reading_.run(
-          fmt::format("SELECT pg_snapshot_xmax(pg_current_snapshot()), {}", session_columns),
-          {},
-          deadline));
+          fmt::format("SELECT pg_current_xact_id(), {}", session_columns), {}, deadline));
   MERIDIAN_CO_CHECK(check_life(next.text(0, 1)));
   co_return OutboxHorizon{.id = to_number(drawn.text(0, 0)),
                           .next_transaction = to_number(next.text(0, 0))};

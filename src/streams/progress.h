@@ -44,11 +44,6 @@ class Progress {
   // Nothing is left of what the stream has up to there. Requires idle().
   void advance(StreamPlace place);
 
-  // Whether every message that arrived is done, of those up to this sequence.
-  bool all_done_to(std::uint64_t sequence) const noexcept {
-    return places_.empty() || places_.front().place.sequence > sequence;
-  }
-
   bool idle() const noexcept { return under_way_ == 0; }
   std::size_t under_way() const noexcept { return under_way_; }
   // Places that are remembered beyond the floor.

@@ -54,26 +54,6 @@ TEST(Progress, WhatWasDoneBeforeIsNotDoneAgainAndHidesNothing) {
   EXPECT_EQ(progress.floor().sequence, 16U);
 }
 
-TEST(Progress, SaysUpToWhereAllIsDone) {
-  Progress progress({.sequence = 10, .time = 100});
-  progress.restore({13, 130});
-  progress.restore({20, 200});
-  EXPECT_TRUE(progress.all_done_to(10));
-  for (const std::uint64_t sequence : {11U, 12U, 13U, 14U})
-    (void)progress.arrive({sequence, static_cast<std::int64_t>(sequence * 10)});
-  progress.finish(14);
-  EXPECT_TRUE(progress.all_done_to(10));
-  EXPECT_FALSE(progress.all_done_to(11));
-  progress.finish(12);
-  EXPECT_FALSE(progress.all_done_to(14));
-  progress.finish(11);
-  EXPECT_TRUE(progress.all_done_to(14));
-  // One below the floor that is another message under an old sequence.
-  EXPECT_EQ(progress.arrive({5, 500}), Arrival::reused);
-  EXPECT_TRUE(progress.all_done_to(4));
-  EXPECT_FALSE(progress.all_done_to(14));
-}
-
 TEST(Progress, KnowsASequenceThatIsUsedAgain) {
   Progress progress({.sequence = 10, .time = 100});
   EXPECT_EQ(progress.arrive({9, 90}), Arrival::done);

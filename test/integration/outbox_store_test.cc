@@ -59,6 +59,19 @@ TEST(OutboxStores, TakeNothingOverFromBeforeACrash) {
     EXPECT_TRUE(co_await store.mark_settled(1, loop.after(patience)));
     EXPECT_TRUE(co_await store.number_backlog(snapshot->text, {}, 1, loop.after(patience)));
 
+    // Whoever has drawn a row id is below the horizon's transaction, also who has drawn the newest
+    // transaction id of all and still runs.
+    Session running(*node.postgres);
+    EXPECT_EQ(running.query("BEGIN"), "");
+    EXPECT_NE(running.query("SELECT pg_current_xact_id()"), "");
+    const std::string newest = running.query("SELECT nextval('meridian.outbox_id')");
+    const auto horizon = co_await store.horizon(loop.after(patience));
+    EXPECT_TRUE(horizon);
+    EXPECT_EQ(std::to_string(horizon->id), newest);
+    EXPECT_LT((co_await store.snapshot(loop.after(patience)))->oldest, horizon->next_transaction);
+    EXPECT_EQ(running.query("ROLLBACK"), "");
+    EXPECT_GE((co_await store.snapshot(loop.after(patience)))->oldest, horizon->next_transaction);
+
     // Ended as by a crash, which ends all sessions.
     EXPECT_EQ(writer.query("SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity"
                            " WHERE pid <> pg_backend_pid() AND usename = 'meridian'"),

@@ -262,6 +262,19 @@ class ModelStore final : public OutboxStore {
   }
   Async<Result<void>> mark_settled(std::uint64_t id, Deadline) override {
     MERIDIAN_CO_CHECK(co_await before(true));
+    // The next owner looks only beyond: whatever is below has its number in the database by now.
+    std::set<std::uint64_t> given;
+    for (const OutboxBatch& batch : database_.batches) {
+      for (const IdRun& run : batch.runs) {
+        for (std::uint64_t i = 0; i < run.count; ++i)
+          given.insert(run.first + i);
+      }
+    }
+    for (const auto& [row, transaction] : database_.rows) {
+      if (row > database_.marks.settled_id && row <= id && database_.visible(row)) {
+        EXPECT_TRUE(given.contains(row)) << "row " << row << " is settled and has no number";
+      }
+    }
     database_.marks.settled_id = std::max(database_.marks.settled_id, id);
     co_return co_await after();
   }

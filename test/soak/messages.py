@@ -26,6 +26,7 @@ PRODUCERS = 2
 MESSAGES_PER_KILL = 10_000
 STALL_SECONDS = 180
 SAY_SECONDS = 10
+LOST_SECONDS = 20
 # So many messages may be sent beyond the point of the next kill, and as many of those before may be on their way.
 AHEAD = 6_000
 BEHIND_MAX = 8_000
@@ -482,6 +483,20 @@ def deal(source, faults):
         yield from cards
 
 
+class Standstill:
+    """For how long something has not moved."""
+
+    def __init__(self, progress):
+        self.progress = progress
+        self.last, self.at = progress(), time.monotonic()
+
+    def since(self):
+        now = self.progress()
+        if now != self.last:
+            self.last, self.at = now, time.monotonic()
+        return time.monotonic() - self.at
+
+
 def conduct(run, kills, seconds, faults):
     """Kills when so many messages have been sent as the seed says. Returns how often each fault was."""
     source = random.Random(run.seed)
@@ -498,8 +513,11 @@ def conduct(run, kills, seconds, faults):
         behind = source.uniform(0, BEHIND_MAX)
         fault = next(cards)
 
+        stands = Standstill(run.moved)
+
         def reached():
-            through = shared.sent() >= point and shared.lag() <= behind
+            # What is lost is behind for ever, and the check is what finds it.
+            through = shared.sent() >= point and (shared.lag() <= behind or stands.since() > LOST_SECONDS)
             return through or (end and time.monotonic() > end)
         run.wait(reached, f"{point} messages are sent", run.moved)
         if end and time.monotonic() > end:
