@@ -71,12 +71,17 @@ class Tracer {
   }
 
  private:
+  // All that the first reading has seen: what is written meanwhile would be told without what it
+  // belongs to.
   Result<void> each_entry(FunctionRef<void(const Entry&)> see) {
+    const bool first = ends_.empty();
     MERIDIAN_TRY(TrailReader reader, TrailReader::open(folder_));
     for (;;) {
       MERIDIAN_TRY(const auto entry, reader.next());
       if (!entry) break;
-      see(*entry);
+      std::uint64_t& end = ends_[{std::string(entry->node), entry->shard}];
+      if (first) end = std::max(end, entry->record.header.sequence);
+      if (entry->record.header.sequence <= end) see(*entry);
     }
     story_.broken = reader.broken();
     return {};
@@ -441,7 +446,8 @@ class Tracer {
   std::filesystem::path folder_;
   TraceSettings settings_;
   Story story_;
-  std::string hex_;                   // Of the request.
+  std::string hex_;                                                      // Of the request.
+  std::map<std::pair<std::string, std::uint32_t>, std::uint64_t> ends_;  // Of shards: sequences.
   std::set<RequestId> transactions_;  // Of ingest, with messages of other requests too.
   std::set<VisitKey> visits_;
   std::map<VisitKey, WallTime> let_in_;

@@ -257,8 +257,9 @@ class Producer:
                            {"Nats-Msg-Id": f"{self.name}-{number}"}, f"{client.inbox}.{number}")
         for _ in list(waiting):
             subject, head, payload = client.next()
-            if "503" not in head[:20] and b'"error"' not in payload:
-                waiting.remove(int(subject.rpartition(".")[2]))
+            number = int(subject.rpartition(".")[2])
+            if number in waiting and "503" not in head[:20] and b'"error"' not in payload:
+                waiting.remove(number)
                 self.acknowledged += 1
         return waiting
 

@@ -192,6 +192,15 @@ class Node:
 
         return wait_until(found, f"rule {rule} has a consumer")[0]
 
+    def wait_for_ingest(self):
+        """Until all rules run: what is published before their streams are there is in none."""
+        def running():
+            told = self.run("--json", "ingest", "status", code=None).stdout
+            rules = json.loads(told)["rules"] if told.startswith("{") else []
+            return rules and all(rule["state"] == "running" for rule in rules)
+
+        wait_until(running, "the ingest rules run")
+
     def run(self, *arguments, code=0, **options):
         """The command line's output. Fails when it ends with another code; None takes any."""
         done = subprocess.run(

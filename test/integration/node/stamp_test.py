@@ -60,6 +60,7 @@ class StampTest(unittest.TestCase):
             "CREATE TABLE orders (id bigint, placed_by text); CREATE TABLE anybody (LIKE orders);"
             "GRANT INSERT ON orders, anybody TO order_writer"
         )
+        cls.node.wait_for_ingest()
 
     def rows(self, table, condition):
         return self.node.owner(f"SELECT id, placed_by FROM {table} WHERE {condition} ORDER BY id").split()

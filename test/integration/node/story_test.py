@@ -53,6 +53,7 @@ class StoryTest(unittest.TestCase):
                 " WHERE tgrelid = 'orders'::regclass"),
             "the table's changes are published",
         )
+        cls.node.wait_for_ingest()
 
     def connect(self):
         client = clients.NatsProducer(self.node.doors["nats"], self.node.token("checkout"))
