@@ -4,6 +4,11 @@
 #include "base/escape.h"
 #include "runtime/log.h"
 
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <system_error>
 #include <utility>
 
 namespace meridian {
@@ -40,10 +45,41 @@ IngestService::IngestService(IngestServiceParts parts)
 
 IngestService::~IngestService() = default;
 
+namespace {
+
+// Null: payloads are JSON.
+Result<std::shared_ptr<const protobuf::Schema>> read_schema(const config::IngestConfig& config) {
+  if (!config.takes_protobuf()) return nullptr;
+  const auto wrong = [&](const std::string& what) {
+    return fail(Errc::invalid, "descriptor_set " + quote(config.descriptor_set) + ": " + what);
+  };
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(config.descriptor_set, error);
+  if (error) return wrong(error.message());
+  if (size > protobuf::Schema::size_max) {
+    return wrong("it has " + std::to_string(size) + " bytes; at most " +
+                 std::to_string(protobuf::Schema::size_max));
+  }
+  std::string bytes(size, '\0');
+  std::ifstream file(config.descriptor_set, std::ios::binary);
+  if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) {
+    return wrong("it cannot be read");
+  }
+  auto schema = protobuf::Schema::make(bytes, config.message);
+  if (!schema) return wrong(schema.error().detail());
+  return schema;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<IngestService>> IngestService::make(IngestServiceParts parts) {
   std::unique_ptr<IngestService> service(new IngestService(std::move(parts)));
   for (const auto& [name, config] : service->parts_.config.ingest) {
-    auto rule = Rule::compile(to_rule_settings(name, config));
+    auto schema = read_schema(config);
+    if (!schema) return fail_while("ingest." + name, schema.error());
+    RuleSettings settings = to_rule_settings(name, config);
+    settings.schema = *std::move(schema);
+    auto rule = Rule::compile(std::move(settings));
     if (!rule) return fail_while("ingest." + name, rule.error());
     service->rules_.emplace(name,
                             std::make_unique<IngestRule>(*service->shared_, *std::move(rule)));

@@ -159,7 +159,7 @@ struct IngestRule::Run {
   Progress progress;
   std::optional<PullSubscription> pull;
   std::vector<std::unique_ptr<Worker>> workers;
-  std::optional<json::FieldReader> key_reader;
+  std::optional<PayloadReader> key_reader;
   std::uint64_t last_delivery = 0;
   bool any_delivery = false;
   std::uint64_t arrivals = 0;
@@ -342,7 +342,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
   run.epoch = lease_.epoch();
   run.any_delivery = from_the_beginning;
   if (rule_.key() && rule_.key()->source == FieldSource::payload_field) {
-    run.key_reader = *json::FieldReader::make({rule_.key()->path});
+    run.key_reader = *PayloadReader::make(settings.schema, {rule_.key()->path});
   }
   std::optional<Ending> failed;
   for (std::size_t i = 0; i < settings.workers && !failed; ++i) {

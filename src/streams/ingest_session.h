@@ -106,7 +106,7 @@ class IngestSession {
   std::int32_t rule_id_;
   std::string proof_;
   std::unique_ptr<PostgresSession> session_;
-  json::FieldReader fields_;
+  PayloadReader fields_;
   std::vector<ParameterKind> kinds_;
   std::vector<std::string> types_;  // As SQL names; empty: no cast is needed.
 };
