@@ -38,7 +38,8 @@ inline std::string sample_descriptor_set() {
       name: "Line"
       field { name: "sku" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
       field { name: "count" number: 2 type: TYPE_INT32 label: LABEL_OPTIONAL }
-      field { name: "order" number: 3 type: TYPE_MESSAGE type_name: ".shop.Order" label: LABEL_OPTIONAL }
+      field { name: "order" number: 3 type: TYPE_MESSAGE
+              type_name: ".shop.Order" label: LABEL_OPTIONAL }
     }
     message_type {
       name: "Order"
@@ -49,18 +50,26 @@ inline std::string sample_descriptor_set() {
       field { name: "weight" number: 5 type: TYPE_DOUBLE label: LABEL_OPTIONAL }
       field { name: "rate" number: 6 type: TYPE_FLOAT label: LABEL_OPTIONAL }
       field { name: "gift" number: 7 type: TYPE_BOOL label: LABEL_OPTIONAL }
-      field { name: "status" number: 8 type: TYPE_ENUM type_name: ".shop.Status" label: LABEL_OPTIONAL }
-      field { name: "lines" number: 9 type: TYPE_MESSAGE type_name: ".shop.Line" label: LABEL_REPEATED }
+      field { name: "status" number: 8 type: TYPE_ENUM
+              type_name: ".shop.Status" label: LABEL_OPTIONAL }
+      field { name: "lines" number: 9 type: TYPE_MESSAGE
+              type_name: ".shop.Line" label: LABEL_REPEATED }
       field { name: "tags" number: 10 type: TYPE_STRING label: LABEL_REPEATED }
       field { name: "numbers" number: 11 type: TYPE_INT64 label: LABEL_REPEATED }
-      field { name: "by_sku" number: 12 type: TYPE_MESSAGE type_name: ".shop.Order.BySkuEntry" label: LABEL_REPEATED }
-      field { name: "names" number: 13 type: TYPE_MESSAGE type_name: ".shop.Order.NamesEntry" label: LABEL_REPEATED }
-      field { name: "note" number: 14 type: TYPE_STRING label: LABEL_OPTIONAL proto3_optional: true oneof_index: 1 }
+      field { name: "by_sku" number: 12 type: TYPE_MESSAGE
+              type_name: ".shop.Order.BySkuEntry" label: LABEL_REPEATED }
+      field { name: "names" number: 13 type: TYPE_MESSAGE
+              type_name: ".shop.Order.NamesEntry" label: LABEL_REPEATED }
+      field { name: "note" number: 14 type: TYPE_STRING
+              label: LABEL_OPTIONAL proto3_optional: true oneof_index: 1 }
       field { name: "card" number: 15 type: TYPE_STRING label: LABEL_OPTIONAL oneof_index: 0 }
       field { name: "cash" number: 16 type: TYPE_INT64 label: LABEL_OPTIONAL oneof_index: 0 }
-      field { name: "at" number: 17 type: TYPE_MESSAGE type_name: ".google.protobuf.Timestamp" label: LABEL_OPTIONAL }
-      field { name: "first" number: 18 type: TYPE_MESSAGE type_name: ".shop.Line" label: LABEL_OPTIONAL }
-      field { name: "history" number: 19 type: TYPE_ENUM type_name: ".shop.Status" label: LABEL_REPEATED }
+      field { name: "at" number: 17 type: TYPE_MESSAGE
+              type_name: ".google.protobuf.Timestamp" label: LABEL_OPTIONAL }
+      field { name: "first" number: 18 type: TYPE_MESSAGE
+              type_name: ".shop.Line" label: LABEL_OPTIONAL }
+      field { name: "history" number: 19 type: TYPE_ENUM
+              type_name: ".shop.Status" label: LABEL_REPEATED }
       field { name: "proofs" number: 20 type: TYPE_BYTES label: LABEL_REPEATED }
       field { name: "mark" number: 21 type: TYPE_FIXED64 label: LABEL_OPTIONAL }
       oneof_decl { name: "pay" }
@@ -68,7 +77,8 @@ inline std::string sample_descriptor_set() {
       nested_type {
         name: "BySkuEntry" options { map_entry: true }
         field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
-        field { name: "value" number: 2 type: TYPE_MESSAGE type_name: ".shop.Line" label: LABEL_OPTIONAL }
+        field { name: "value" number: 2 type: TYPE_MESSAGE
+                type_name: ".shop.Line" label: LABEL_OPTIONAL }
       }
       nested_type {
         name: "NamesEntry" options { map_entry: true }
@@ -81,8 +91,10 @@ inline std::string sample_descriptor_set() {
     message_type {
       name: "Old"
       field { name: "id" number: 1 type: TYPE_INT32 label: LABEL_REQUIRED }
-      field { name: "kind" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL default_value: "plain" }
-      field { name: "part" number: 3 type: TYPE_GROUP type_name: ".shop.Old.Part" label: LABEL_OPTIONAL }
+      field { name: "kind" number: 2 type: TYPE_STRING
+              label: LABEL_OPTIONAL default_value: "plain" }
+      field { name: "part" number: 3 type: TYPE_GROUP
+              type_name: ".shop.Old.Part" label: LABEL_OPTIONAL }
       nested_type {
         name: "Part"
         field { name: "size" number: 1 type: TYPE_INT32 label: LABEL_OPTIONAL }
