@@ -4,6 +4,11 @@
 #include "base/escape.h"
 #include "runtime/log.h"
 
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <system_error>
 #include <utility>
 
 namespace meridian {
@@ -45,10 +50,47 @@ IngestService::IngestService(IngestServiceParts parts)
 
 IngestService::~IngestService() = default;
 
+namespace {
+
+// Null: payloads are JSON.
+Result<std::shared_ptr<const protobuf::Schema>> read_schema(const config::IngestConfig& config) {
+  if (!config.takes_protobuf()) return nullptr;
+  const auto wrong = [&](const std::string& what) {
+    return fail(Errc::invalid, "descriptor_set " + quote(config.descriptor_set) + ": " + what);
+  };
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(config.descriptor_set, error);
+  if (error) return wrong(error.message());
+  if (size > protobuf::Schema::size_max) {
+    return wrong("it has " + std::to_string(size) + " bytes; at most " +
+                 std::to_string(protobuf::Schema::size_max));
+  }
+  std::string bytes(size, '\0');
+  std::ifstream file(config.descriptor_set, std::ios::binary);
+  if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) {
+    return wrong("it cannot be read");
+  }
+  auto schema = protobuf::Schema::make(bytes, config.message);
+  if (!schema) return wrong(schema.error().detail());
+  return schema;
+}
+
+// A schema that was read anew is the same one if its file is.
+bool equal(RuleSettings a, const RuleSettings& b) {
+  if (a.schema && b.schema && *a.schema == *b.schema) a.schema = b.schema;
+  return a == b;
+}
+
+}  // namespace
+
 Result<IngestService::Rules> IngestService::compile(const config::Config& config) {
   Rules rules;
-  for (const auto& [name, settings] : config.ingest) {
-    auto rule = Rule::compile(to_rule_settings(name, settings));
+  for (const auto& [name, written] : config.ingest) {
+    auto schema = read_schema(written);
+    if (!schema) return fail_while("ingest." + name, schema.error());
+    RuleSettings settings = to_rule_settings(name, written);
+    settings.schema = *std::move(schema);
+    auto rule = Rule::compile(std::move(settings));
     if (!rule) return fail_while("ingest." + name, rule.error());
     rules.emplace(name, *std::move(rule));
   }
@@ -87,7 +129,8 @@ Async<> IngestService::follow_changes() {
     std::vector<std::unique_ptr<Place>> gone;
     for (auto at = places_.begin(); at != places_.end();) {
       const auto same = rules.find(at->first);
-      if (same != rules.end() && same->second.settings() == at->second->rule.rule().settings()) {
+      if (same != rules.end() &&
+          equal(same->second.settings(), at->second->rule.rule().settings())) {
         rules.erase(same);
         ++at;
       } else {

@@ -166,7 +166,7 @@ struct IngestRule::Run {
   Progress progress;
   std::optional<PullSubscription> pull;
   std::vector<std::unique_ptr<Worker>> workers;
-  std::optional<json::FieldReader> key_reader;
+  std::optional<PayloadReader> key_reader;
   std::uint64_t last_delivery = 0;
   bool any_delivery = false;
   // Zero: the consumer has a filter. Otherwise it delivers all of the stream until what was there
@@ -365,7 +365,7 @@ Async<IngestRule::Ending> IngestRule::work(JetStream& jetstream,
   run.any_delivery = from_the_beginning;
   run.unfiltered_to = unfiltered_to;
   if (rule_.key() && rule_.key()->source == FieldSource::payload_field) {
-    run.key_reader = *json::FieldReader::make({rule_.key()->path});
+    run.key_reader = *PayloadReader::make(settings.schema, {rule_.key()->path});
   }
   std::optional<Ending> failed;
   for (std::size_t i = 0; i < settings.workers && !failed; ++i) {

@@ -50,7 +50,7 @@ void IngestBatch::put(std::string_view value) {
 }
 
 void IngestBatch::read(const Rule& rule,
-                       json::FieldReader& fields,
+                       PayloadReader& fields,
                        const std::vector<ParameterKind>& kinds,
                        std::string_view batch_name,
                        const StampMac* mac) {
@@ -176,6 +176,14 @@ Result<void> IngestBatch::read_value(const Rule& rule,
   }
   if (kind == ParameterKind::json) {
     put(found->raw);
+    return {};
+  }
+  if (found->kind == json::FieldKind::bytes) {
+    put(kind == ParameterKind::bytes ? found->text : found->alternative);
+    return {};
+  }
+  if (found->kind == json::FieldKind::enumeration) {
+    put(kind == ParameterKind::number ? found->alternative : found->text);
     return {};
   }
   if (kind == ParameterKind::array && found->kind == json::FieldKind::array) {

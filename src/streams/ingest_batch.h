@@ -4,6 +4,7 @@
 
 #include "base/result.h"
 #include "streams/binary_array.h"
+#include "streams/payload_reader.h"
 #include "streams/progress.h"
 #include "streams/pull.h"
 #include "streams/rule.h"
@@ -19,7 +20,7 @@
 namespace meridian {
 
 // What a parameter's type wants its values to be.
-enum class ParameterKind : std::uint8_t { text, bytes, json, array };
+enum class ParameterKind : std::uint8_t { text, bytes, json, array, number };
 
 enum class Fate : std::uint8_t {
   row,        // It is to become one.
@@ -60,7 +61,7 @@ class IngestBatch {
   // Reads the values of `rule`'s fields, of these kinds; what cannot be read is buried.
   // `batch_name` is what {meridian.batch} stands for; `mac`: as of parse_producer().
   void read(const Rule& rule,
-            json::FieldReader& fields,
+            PayloadReader& fields,
             const std::vector<ParameterKind>& kinds,
             std::string_view batch_name,
             const StampMac* mac);

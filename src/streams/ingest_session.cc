@@ -128,7 +128,7 @@ IngestSession::IngestSession(EpollLoop& loop,
       rule_id_(rule_id),
       mac_(mac),
       session_(std::move(session)),
-      fields_(*json::FieldReader::make(rule.payload_paths())) {}
+      fields_(*PayloadReader::make(rule.settings().schema, rule.payload_paths())) {}
 
 Async<Result<std::unique_ptr<IngestSession>>> IngestSession::open(EpollLoop& loop,
                                                                   PostgresOptions options,
@@ -195,6 +195,7 @@ Async<Result<void>> IngestSession::prepare(Deadline deadline) {
       if (parse_number<std::uint32_t>(types.text(row, 0)) != type) continue;
       name = types.text(row, 1);
       if (types.text(row, 2) == "A") kind = ParameterKind::array;
+      if (types.text(row, 2) == "N") kind = ParameterKind::number;
     }
     if (type == oid::bytea) kind = ParameterKind::bytes;
     if (type == oid::json || type == oid::jsonb) kind = ParameterKind::json;

@@ -119,7 +119,7 @@ class IngestSession {
   const StampMac* mac_;
   std::string proof_;
   std::unique_ptr<PostgresSession> session_;
-  json::FieldReader fields_;
+  PayloadReader fields_;
   std::vector<ParameterKind> kinds_;
   std::vector<std::string> types_;  // As SQL names; empty: no cast is needed.
 };

@@ -27,13 +27,13 @@ class LeaseTable final : public Statements {
     co_await loop_.sleep(milliseconds(1));
     ++asked;
     if (!reachable) co_return fail(Errc::unavailable, "the database is gone");
-    const bool expired = loop_.now() >= expires_at;
+    const bool expired = now() >= expires_at;
     if (what.starts_with("SELECT")) {
       if (!expired && owner != first) {
         co_return Rows({"epoch", "holder"}, {std::nullopt, owner});
       }
       owner = first;
-      expires_at = loop_.now() + ttl;
+      expires_at = now() + ttl;
       co_return Rows({"epoch", "holder"}, {std::to_string(++epoch), std::nullopt});
     }
     if (what.contains("starts_with")) {
@@ -45,14 +45,18 @@ class LeaseTable final : public Statements {
     }
     if (std::to_string(epoch) != first) co_return Rows({"epoch"}, {});
     if (what.contains("-infinity")) {
-      expires_at = loop_.now();
+      expires_at = now();
       co_return Rows();
     }
-    expires_at = loop_.now() + ttl;
+    expires_at = now() + ttl;
     co_return Rows({"epoch"}, {first});
   }
 
+  // By the database's clock, which jumps.
+  Time now() const { return loop_.now() + jump; }
+
   static constexpr Duration ttl = seconds(10);
+  Duration jump{};
   bool reachable = true;
   std::string owner;
   std::uint64_t epoch = 0;
@@ -184,6 +188,49 @@ TEST_P(LeaseTest, ThatAFencedStatementFoundLostIsAskedForAtOnce) {
     EXPECT_TRUE(co_await lease.becomes(true, test.loop.after(seconds(1))));
     EXPECT_EQ(lease.epoch(), 2U);
     co_await lease.close();
+  }(*this));
+}
+
+// Another may take it early, and then has a later epoch, so nothing that the first still writes
+// counts; and the first finds out by its next renewal.
+TEST_P(LeaseTest, TheDatabasesClockJumpsForward) {
+  in_time([](LeaseTest& test) -> Async<> {
+    Lease first(test.loop, test.table, test.options("a"));
+    Lease second(test.loop, test.table, test.options("b"));
+    first.start();
+    EXPECT_TRUE(co_await first.becomes(true, test.loop.after(seconds(1))));
+    second.start();
+    (void)co_await test.loop.sleep(seconds(5));
+    EXPECT_FALSE(second.held());
+    test.table.jump = std::chrono::hours(5);
+    EXPECT_TRUE(co_await second.becomes(true, test.loop.after(seconds(15))) || first.held());
+    (void)co_await test.loop.sleep(LeaseTable::ttl);
+    EXPECT_NE(first.held(), second.held());
+    EXPECT_EQ(first.held() ? first.epoch() : second.epoch(), test.table.epoch);
+    co_await first.close();
+    co_await second.close();
+  }(*this));
+}
+
+// Its owner keeps it, and what it renews expires by the new clock.
+TEST_P(LeaseTest, TheDatabasesClockJumpsBack) {
+  in_time([](LeaseTest& test) -> Async<> {
+    test.table.jump = std::chrono::hours(5);
+    Lease first(test.loop, test.table, test.options("a"));
+    Lease second(test.loop, test.table, test.options("b"));
+    first.start();
+    EXPECT_TRUE(co_await first.becomes(true, test.loop.after(seconds(1))));
+    second.start();
+    test.table.jump = {};
+    (void)co_await test.loop.sleep(seconds(30));
+    EXPECT_TRUE(first.held());
+    EXPECT_FALSE(second.held());
+    EXPECT_EQ(test.table.epoch, 1U);
+    EXPECT_LE(test.table.expires_at, test.table.now() + LeaseTable::ttl);
+    co_await first.close();
+    EXPECT_TRUE(co_await second.becomes(true, test.loop.after(seconds(15))));
+    EXPECT_EQ(second.epoch(), 2U);
+    co_await second.close();
   }(*this));
 }
 

@@ -1,6 +1,7 @@
 #include "streams/rule.h"
 
 #include "base/escape.h"
+#include "streams/payload_reader.h"
 
 #include <algorithm>
 #include <utility>
@@ -15,7 +16,11 @@ Result<Rule> Rule::compile(RuleSettings settings) {
   for (const std::string& text : rule.statement_.fields) {
     auto field = parse_message_field(text);
     if (!field) return fail_while("sql", field.error());
-    if (field->source == FieldSource::payload_field) rule.payload_paths_.push_back(field->path);
+    if (field->source == FieldSource::payload_field) {
+      auto reader = PayloadReader::make(settings.schema, {field->path});
+      if (!reader) return fail_while("sql", reader.error());
+      rule.payload_paths_.push_back(field->path);
+    }
     rule.fields_.push_back(*std::move(field));
   }
   if (!settings.key.empty()) {
@@ -25,6 +30,10 @@ Result<Rule> Rule::compile(RuleSettings settings) {
     }
     auto field = parse_message_field(key.substr(1, key.size() - 2));
     if (!field) return fail_while("key", field.error());
+    if (field->source == FieldSource::payload_field) {
+      auto reader = PayloadReader::make(settings.schema, {field->path});
+      if (!reader) return fail_while("key", reader.error());
+    }
     rule.key_ = *std::move(field);
   }
   rule.settings_ = std::move(settings);

@@ -6,11 +6,12 @@
 #include "base/time.h"
 #include "streams/message_fields.h"
 #include "streams/producer.h"
-#include "wire/json/fields.h"
 #include "wire/postgres/sql/rule_statement.h"
+#include "wire/protobuf/fields.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,8 +25,9 @@ struct RuleSettings {
   std::string stream{};  // Empty: found by the subject, or made.
   std::string role{};
   std::string sql{};
-  std::string rollback{};  // Empty: the rule declares none.
-  std::string key{};       // "{customer}": what messages keep their order by. Empty: by nothing.
+  std::string rollback{};                            // Empty: the rule declares none.
+  std::shared_ptr<const protobuf::Schema> schema{};  // Of payloads; null: they are JSON.
+  std::string key{};  // "{customer}": what messages keep their order by. Empty: by nothing.
 
   bool identity_required = true;
   std::vector<std::string> roles{};     // Of the producer; empty: any.

@@ -76,6 +76,19 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
     EXPECT_FALSE(co_await fence("1"));
     EXPECT_TRUE(co_await fence("2"));
 
+    // Given before the database's clock was set back by hours, by an owner that is gone since.
+    const auto kept = co_await statements.run(
+        "INSERT INTO meridian.leases (name, owner, epoch, acquired_at, expires_at) VALUES"
+        " ('old', 'gone', 7, clock_timestamp(), clock_timestamp() + interval '5 hours')",
+        {},
+        loop.after(patience));
+    EXPECT_TRUE(kept) << kept.error().detail();
+    Lease heir(loop, statements, {.name = "old", .owner = "b", .ttl = seconds(2)});
+    heir.start();
+    EXPECT_TRUE(co_await heir.becomes(true, loop.after(seconds(5))));
+    EXPECT_EQ(heir.epoch(), 8U);
+    co_await heir.close();
+
     // A session that breaks is made again, and the lease with it.
     EXPECT_EQ(writer.query("SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity"
                            " WHERE pid <> pg_backend_pid() AND usename = 'meridian'"),

@@ -301,6 +301,15 @@ class Checker {
               quote(role) + " is not among the roles (" + list_words(known, " and ") + ")" +
                   did_you_mean(role, known));
       }
+      if (rule.takes_protobuf() && (rule.descriptor_set.empty() || rule.message.empty())) {
+        wrong(path + (rule.format == PayloadFormat::unsaid ? ".descriptor_set" : ".format"),
+              "payloads in Protobuf need descriptor_set, the file, and message, the type's full "
+              "name");
+      }
+      if (!rule.takes_protobuf() && (!rule.descriptor_set.empty() || !rule.message.empty())) {
+        wrong(path + (rule.message.empty() ? ".descriptor_set" : ".message"),
+              "is for payloads in Protobuf alone");
+      }
       if (rule.sql.empty()) continue;  // Said already.
       auto compiled = Rule::compile({.name = name,
                                      .subject = {},

@@ -286,6 +286,9 @@ struct RequireConfig {
   friend bool operator==(const RequireConfig&, const RequireConfig&) = default;
 };
 
+// Unsaid: Protobuf where there is a descriptor, else JSON.
+enum class PayloadFormat : std::uint8_t { unsaid, json, protobuf };
+
 struct IngestConfig {
   std::string subject;
   std::string stream;  // Empty: the one that takes the subject, or one made for it.
@@ -294,6 +297,9 @@ struct IngestConfig {
   std::string sql;
   std::string rollback;
   std::string key;
+  PayloadFormat format = PayloadFormat::unsaid;
+  std::string descriptor_set;  // A file.
+  std::string message;
   std::uint32_t workers = 2;
   std::uint32_t batch = 500;
   std::uint64_t batch_bytes = 4 * mebibyte;
@@ -302,6 +308,11 @@ struct IngestConfig {
   Duration retention = std::chrono::days(7);
   std::uint32_t replicas = 1;
   std::uint32_t dead_letters_max = 1'000'000;
+
+  bool takes_protobuf() const noexcept {
+    return format == PayloadFormat::protobuf ||
+           (format == PayloadFormat::unsaid && !descriptor_set.empty());
+  }
 
   friend bool operator==(const IngestConfig&, const IngestConfig&) = default;
 };

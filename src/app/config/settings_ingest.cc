@@ -3,7 +3,10 @@
 #include "app/config/rules.h"
 #include "app/config/settings.h"
 
+#include <array>
 #include <chrono>
+#include <string_view>
+#include <utility>
 
 namespace meridian::config {
 namespace {
@@ -13,6 +16,36 @@ using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
+
+constexpr std::array<std::pair<std::string_view, PayloadFormat>, 2> formats{
+    {{"json", PayloadFormat::json}, {"protobuf", PayloadFormat::protobuf}}};
+
+void add_format_settings(SettingTable& table) {
+  table.setting<IngestConfig>(
+      "ingest.*.format",
+      [](auto& rule) -> auto& { return rule.format; },
+      ChoiceType<PayloadFormat>{formats},
+      {.documentation = "What payloads are: JSON, or messages of Protobuf by a descriptor.",
+       .example = "protobuf",
+       .applies = Applies::at_once,
+       .default_text = "protobuf where there is a descriptor_set, else json"});
+  table.setting<IngestConfig>(
+      "ingest.*.descriptor_set",
+      [](auto& rule) -> auto& { return rule.descriptor_set; },
+      PathType{.what = "file with a FileDescriptorSet"},
+      {.documentation = "For `format: protobuf`: the message's type and all that it refers to, as "
+                        "`protoc --include_imports --descriptor_set_out=orders.pb orders.proto` "
+                        "writes it.",
+       .example = "orders.pb",
+       .applies = Applies::at_once});
+  table.setting<IngestConfig>(
+      "ingest.*.message",
+      [](auto& rule) -> auto& { return rule.message; },
+      TextType{.what = "full name of a message"},
+      {.documentation = "For `format: protobuf`: of which type the payloads are.",
+       .example = "shop.OrderCreated",
+       .applies = Applies::at_once});
+}
 
 void add_require_settings(SettingTable& table) {
   table.section("ingest.*.require",
@@ -157,7 +190,7 @@ void add_ingest_settings(SettingTable& table) {
       [](auto& rule) -> auto& { return rule.sql; },
       TextType{.what = "SQL statement", .size_max = 64 * kibibyte, .lines = true},
       {.documentation =
-           "What is done for each message. Fields of its JSON stand in braces, `{total}`, "
+           "What is done for each message. Fields of its payload stand in braces, `{total}`, "
            "`{address.city}`, `{lines[0].sku}`, with a `?` at the end where they may be missing; "
            "what is known about it, as `{meridian.subject}`, begins with `meridian.`. They travel "
            "as parameters and stand in no quotes. An INSERT of one row of VALUES is fastest.",
@@ -179,6 +212,7 @@ void add_ingest_settings(SettingTable& table) {
            "Messages that are equal in this field are committed in the stream's order.",
        .example = "\"{customer}\"",
        .applies = Applies::at_once});
+  add_format_settings(table);
   add_require_settings(table);
   add_bounds(table);
   table.section("streams", "What all ingest rules share.");

@@ -24,9 +24,11 @@ WITH (fillfactor = 50))sql",
   wanted text, taker text, ttl interval, OUT epoch bigint, OUT holder text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $body$
 BEGIN
-  -- Without a lock, or the holder's renewals would queue behind ours.
+  -- Without a lock, or the holder's renewals would queue behind ours. One that seems to last much
+  -- longer than any does was given before the clock was set back.
   SELECT l.owner INTO holder FROM meridian.leases l
-    WHERE l.name = wanted AND l.expires_at > clock_timestamp() AND l.owner <> taker;
+    WHERE l.name = wanted AND l.expires_at > clock_timestamp()
+      AND l.expires_at <= clock_timestamp() + 2 * ttl AND l.owner <> taker;
   IF FOUND THEN
     RETURN;
   END IF;
@@ -35,7 +37,8 @@ BEGIN
   ON CONFLICT (name) DO UPDATE
     SET owner = excluded.owner, epoch = l.epoch + 1, acquired_at = excluded.acquired_at,
       expires_at = excluded.expires_at
-    WHERE l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+    WHERE l.expires_at <= clock_timestamp() OR l.expires_at > clock_timestamp() + 2 * ttl
+      OR l.owner = excluded.owner
   RETURNING l.epoch INTO epoch;
   IF epoch IS NULL THEN
     SELECT l.owner INTO holder FROM meridian.leases l WHERE l.name = wanted;

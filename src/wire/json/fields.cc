@@ -175,6 +175,10 @@ std::string_view to_string(FieldKind kind) noexcept {
       return "object";
     case FieldKind::array:
       return "array";
+    case FieldKind::bytes:
+      return "bytes";
+    case FieldKind::enumeration:
+      return "enumeration";
   }
   return "unknown";
 }

@@ -15,13 +15,27 @@
 
 namespace meridian::json {
 
-enum class FieldKind : std::uint8_t { missing, null, boolean, number, string, object, array };
+enum class FieldKind : std::uint8_t {
+  missing,
+  null,
+  boolean,
+  number,
+  string,
+  object,
+  array,
+  bytes,  // Of Protobuf alone, as is the next.
+  enumeration,
+};
 std::string_view to_string(FieldKind kind) noexcept;
 
 struct Field {
   FieldKind kind = FieldKind::missing;
   std::string_view raw;   // As it stands in the text.
   std::string_view text;  // Of a string without quotes and escapes; of others as `raw`.
+
+  // Of bytes, which are in `text` as they are: with \x and hex digits. Of an enumeration, of which
+  // `text` has the name: the number.
+  std::string_view alternative{};
 };
 
 class FieldReader {
