@@ -100,7 +100,7 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
     // A killed run leaves its lease behind: the node's next run takes it at once, others wait.
     const auto killed = [&](std::string owner) -> Async<> {
       auto done = co_await statements.run(
-          "UPDATE meridian.leases SET owner = $1, expires_at = clock_timestamp() + interval '1h'",
+          "UPDATE meridian.leases SET owner = $1, expires_at = clock_timestamp() + interval '15s'",
           {owner},
           loop.after(patience));
       EXPECT_TRUE(done) << done.error().detail();
