@@ -264,6 +264,7 @@ class Node:
         bad = self.bad_tokens()
         return {
             **self.environment,
+            "NODE_OPTIONS": "--dns-result-order=ipv4first",  # For localhost: 18 does not try the second address.
             "NODE_POSTGRES_PORT": str(self.doors["postgres"][1]),
             "NODE_REDIS_PORT": str(self.doors["redis"][1]),
             "NODE_NATS_PORT": str(self.doors["nats"][1]),

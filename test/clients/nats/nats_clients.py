@@ -509,7 +509,8 @@ def main():
 
         done = subprocess.run(["node", HERE / "nats_ws.js", str(port_of("nats_websocket")), token],
                               capture_output=True, text=True, timeout=120,
-                              env={**os.environ, "NODE_EXTRA_CA_CERTS": str(root / "server.pem")})
+                              env={**os.environ, "NODE_EXTRA_CA_CERTS": str(root / "server.pem"),
+                                   "NODE_OPTIONS": "--dns-result-order=ipv4first"})
         print(done.stdout, end="")
         check("nats.js over WebSocket", done.returncode == 0, done.stderr[-1000:])
 

@@ -4,6 +4,7 @@ again or never do."""
 
 import json
 import select
+import shutil
 import socket
 import subprocess
 import threading
@@ -128,7 +129,7 @@ class Faults(unittest.TestCase):
 
     def start_nats(self):
         self.nats_server = subprocess.Popen(
-            ["nats-server", "-a", "127.0.0.1", "-p", str(self.nats_port), "-js", "-sd",
+            [shutil.which("nats-server") or "/usr/sbin/nats-server", "-a", "127.0.0.1", "-p", str(self.nats_port), "-js", "-sd",
              self.jetstream, "--auth", "not-guessed"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
