@@ -100,7 +100,10 @@ $body$)sql",
   proof text, lease text, head bigint[], entries bytea, ids uuid[], hashes bigint[],
   skipped integer[], strict boolean)
 RETURNS TABLE (n bigint, verdict "char")
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- A plan for the batch at hand reads all ids of a generation that nobody has analysed yet, since it
+-- expects few of them there; the plan for any batch looks each up.
+SET plan_cache_mode = force_generic_plan AS $body$
 #variable_conflict use_column
 DECLARE
   present integer;
@@ -187,7 +190,8 @@ $body$)sql",
     // Dead letters that are tried again: those that nobody else has settled meanwhile.
     R"sql(CREATE FUNCTION meridian.ingest_reclaim(proof text, rule integer, letters bigint[])
 RETURNS TABLE (n bigint, verdict "char")
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
 #variable_conflict use_column
 BEGIN
   PERFORM meridian.check_ingest_proof(proof, ingest_reclaim.rule);
