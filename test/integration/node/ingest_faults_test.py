@@ -149,11 +149,12 @@ class IngestFaultTest(unittest.TestCase):
         self.node.start("--test-mutation", "ack-before-commit")
         node.wait_until(lambda: self.state()["state"] == "running", "the rule runs")
         lost = 0
-        for attempt in range(10):
+        for attempt in range(20):
             producer = Producer(self.node, (attempt + 1) * 3_000)
             producer.acknowledged = set(range(attempt * 3_000))
             producer.start()
-            time.sleep(0.15)
+            # At another moment each time: how long a batch takes depends on the machine.
+            time.sleep(0.05 * (1 + attempt % 8))
             self.node.kill()
             node.wait_until(lambda: not self.node.engine_processes(), "the engines end")
             self.node.start("--test-mutation", "ack-before-commit")
