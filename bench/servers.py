@@ -254,7 +254,30 @@ def to_statements(text):
     return [part for part in parts if part and part not in ("BEGIN", "COMMIT")]
 
 
-class PgBouncer:
+class PostgresPeer:
+    """A process of its own that takes sessions at `address`, as the peer's user."""
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def pgbench_target(self):
+        return ["-h", self.address[0], "-p", str(self.address[1]), "-U", PEER_USER, DATABASE]
+
+    def pgbench_environment(self):
+        return peer_environment()
+
+    def stop(self):
+        stop(self.process)
+
+    @staticmethod
+    def as_owner_of(folder):
+        """Popen's arguments: the owner of the sockets' folder is who may connect there. Never root."""
+        owner = folder.stat()
+        return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+class PgBouncer(PostgresPeer):
     """PgBouncer in session mode before a node's PostgreSQL; never as root."""
 
     def __init__(self, folder, node, auth="scram-sha-256"):
@@ -263,7 +286,6 @@ class PgBouncer:
         self.address = ("127.0.0.1", free_port())
         home = folder / f"pgbouncer-{auth}"
         home.mkdir()
-        owner = node.sockets.stat()
         secret = PEER_PASSWORD
         if auth == "scram-sha-256":
             # PostgreSQL's own verifier: from a plain password PgBouncer would derive one anew, 4,096
@@ -283,30 +305,15 @@ class PgBouncer:
             "pool_mode = session\ndefault_pool_size = 300\nmax_client_conn = 20000\n"
             "log_connections = 0\nlog_disconnections = 0\nlogfile = /dev/null\n"
         )
-        as_whom = {}
-        if os.geteuid() == 0:
-            # The owner of the sockets' folder is who may connect there.
+        as_whom = self.as_owner_of(node.sockets)
+        if as_whom:
             for path in (home, *home.iterdir()):
-                os.chown(path, owner.st_uid, owner.st_gid)
-            as_whom = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+                os.chown(path, as_whom["user"], as_whom["group"])
         self.process = subprocess.Popen(
             ["pgbouncer", "-q", str(home / "pgbouncer.ini")],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, **as_whom,
         )
         await_port(self.address, self.process)
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def pgbench_target(self):
-        return ["-h", self.address[0], "-p", str(self.address[1]), "-U", PEER_USER, DATABASE]
-
-    def pgbench_environment(self):
-        return peer_environment()
-
-    def stop(self):
-        stop(self.process)
 
 
 class Direct:
@@ -373,7 +380,7 @@ class NatsServer:
         stop(self.process)
 
 
-class BareLoop:
+class BareLoop(PostgresPeer):
     """As many threads as the door has loops that move the bytes and understand nothing: less than this no
     door can take on this machine. `answer` stands for Redis, `relay` for a pooler in session mode."""
 
@@ -391,19 +398,6 @@ class BareLoop:
         )
         if self.process.stdout.readline() != "ready\n":
             raise RuntimeError(f"bare_loop {kind} does not listen")
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def pgbench_target(self):
-        return ["-h", self.address[0], "-p", str(self.address[1]), "-U", PEER_USER, DATABASE]
-
-    def pgbench_environment(self):
-        return peer_environment()
-
-    def stop(self):
-        stop(self.process)
 
 
 def await_port(address, process):

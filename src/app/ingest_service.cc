@@ -1,14 +1,11 @@
 #include "app/ingest_service.h"
 
+#include "app/config/bounded_file.h"
 #include "app/translate.h"
 #include "base/escape.h"
 #include "runtime/log.h"
 
-#include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <string>
-#include <system_error>
 #include <utility>
 
 namespace meridian {
@@ -55,23 +52,15 @@ namespace {
 // Null: payloads are JSON.
 Result<std::shared_ptr<const protobuf::Schema>> read_schema(const config::IngestConfig& config) {
   if (!config.takes_protobuf()) return nullptr;
-  const auto wrong = [&](const std::string& what) {
-    return fail(Errc::invalid, "descriptor_set " + quote(config.descriptor_set) + ": " + what);
+  const auto wrong = [&](const Error& error) {
+    return fail(Errc::invalid,
+                "descriptor_set " + quote(config.descriptor_set) + ": " + error.detail());
   };
-  std::error_code error;
-  const std::uintmax_t size = std::filesystem::file_size(config.descriptor_set, error);
-  if (error) return wrong(error.message());
-  if (size > protobuf::Schema::size_max) {
-    return wrong("it has " + std::to_string(size) + " bytes; at most " +
-                 std::to_string(protobuf::Schema::size_max));
-  }
-  std::string bytes(size, '\0');
-  std::ifstream file(config.descriptor_set, std::ios::binary);
-  if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) {
-    return wrong("it cannot be read");
-  }
-  auto schema = protobuf::Schema::make(bytes, config.message);
-  if (!schema) return wrong(schema.error().detail());
+  const auto bytes =
+      config::read_bounded_file(config.descriptor_set, protobuf::Schema::size_max, "the file");
+  if (!bytes) return wrong(bytes.error());
+  auto schema = protobuf::Schema::make(*bytes, config.message);
+  if (!schema) return wrong(schema.error());
   return schema;
 }
 

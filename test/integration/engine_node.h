@@ -12,6 +12,7 @@
 #include "runtime/epoll_loop.h"
 #include "runtime/scope.h"
 #include "runtime/socket.h"
+#include "timeline/postgres/session.h"
 
 #include <gtest/gtest.h>
 #include <libpq-fe.h>
@@ -104,6 +105,15 @@ struct Node {
     if (folder) folder->close();
   }
 };
+
+// For sessions of Meridian's own, as the owner of the cluster.
+inline PostgresOptions login_of(const Node& node) {
+  return {.url = "host=" + node.postgres->socket_folder().native() +
+                 " port=" + std::to_string(node.postgres->port()),
+          .user = "meridian",
+          .password = node.postgres->password(),
+          .database = "postgres"};
+}
 
 // A session with PostgreSQL. Blocks the loop, which has nothing else to do.
 class Session {

@@ -27,13 +27,7 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
     const auto opened = co_await node.open(loop, temporary.data());
     EXPECT_TRUE(opened) << opened.error().detail();
     if (!opened) co_return co_await node.close();
-    PostgresOptions login{.url = {},
-                          .user = "meridian",
-                          .password = node.postgres->password(),
-                          .database = "postgres"};
-    login.url = "host=" + node.postgres->socket_folder().native() +
-                " port=" + std::to_string(node.postgres->port());
-    const auto options = [&]() -> Result<PostgresOptions> { return login; };
+    const auto options = [&]() -> Result<PostgresOptions> { return login_of(node); };
     KeptStatements statements(loop, options);
     {
       auto session = co_await statements.session(loop.after(patience));
