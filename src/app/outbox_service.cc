@@ -9,6 +9,7 @@
 #include "streams/outbox_store.h"
 #include "timeline/postgres/feed.h"
 #include "timeline/postgres/kept_statements.h"
+#include "timeline/postgres/long_statements.h"
 #include "timeline/postgres/positions.h"
 
 #include <fmt/format.h>
@@ -171,7 +172,7 @@ class OutboxService::Worker {
   KeptStatements statements_;
   KeptStatements reading_;
   KeptStatements marking_;
-  KeptStatements slow_;
+  LongStatements slow_;
   KeptStatements leases_;
   PostgresPositions positions_;
   nats::Connector connector_;

@@ -48,6 +48,7 @@ PostgresFeed::PostgresFeed(EpollLoop& loop,
                                "From a commit, by the server's clock, to its delivery here.",
                                options_.labels)),
       standby_(loop, session_options_, options_.application_name),
+      slot_watch_(loop, session_options_),
       scope_(loop) {}
 
 PostgresFeed::~PostgresFeed() = default;
@@ -66,6 +67,7 @@ Async<> PostgresFeed::close() {
                   {{"reason", withdrawn.error().detail()}});
     }
   }
+  co_await slot_watch_.close();
   co_await standby_.close();
 }
 
@@ -141,9 +143,11 @@ Async<Result<void>> PostgresFeed::copy(PostgresSession& session) {
   // The position is fixed here: every commit after the slot's consistent point will be delivered.
   const std::string slot = "meridian_" + std::to_string(loop_.random().next());
   MERIDIAN_CO_TRY(const Rows made,
-                  co_await session.command("CREATE_REPLICATION_SLOT " + slot +
-                                               " TEMPORARY LOGICAL pgoutput (SNAPSHOT 'nothing')",
-                                           loop_.after(slot_timeout)));
+                  co_await slot_watch_.guard(
+                      session.command("CREATE_REPLICATION_SLOT " + slot +
+                                          " TEMPORARY LOGICAL pgoutput (SNAPSHOT 'nothing')",
+                                      loop_.after(slot_timeout)),
+                      [&] { return session.process_id(); }));
   MERIDIAN_CO_TRY(applied_, parse_position(made.text(0, 1)));
   server_end_ = applied_;
   MERIDIAN_CO_TRY(

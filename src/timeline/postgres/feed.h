@@ -13,6 +13,7 @@
 #include "runtime/scope.h"
 #include "timeline/feed.h"
 #include "timeline/position_source.h"
+#include "timeline/postgres/backend_watch.h"
 #include "timeline/postgres/session_keeper.h"
 #include "timeline/postgres/standby.h"
 #include "wire/postgres/pgoutput.h"
@@ -122,6 +123,7 @@ class PostgresFeed {
   Counter& messages_;
   Histogram& delay_;
   SynchronousStandby standby_;
+  BackendWatch slot_watch_;
   Scope scope_;
 };
 

@@ -23,6 +23,9 @@ class KeptStatements final : public Statements {
   // The session itself, for transactions of several statements. As SessionKeeper::get().
   Async<Result<PostgresSession*>> session(Deadline deadline) { return sessions_.get(deadline); }
 
+  // As SessionKeeper::process_id().
+  int process_id() const noexcept { return sessions_.process_id(); }
+
   // What runs fails, and the next statement has a new session.
   void reset() { sessions_.reset(); }
 

@@ -46,6 +46,9 @@ class SessionKeeper {
   std::size_t under_way() const noexcept { return session_ ? session_->under_way() : 0; }
   bool connected() const noexcept { return session_ && !session_->broken(); }
 
+  // Of the session's backend; zero when there is none.
+  int process_id() const noexcept { return connected() ? session_->process_id() : 0; }
+
   // The next get() makes a new session; statements under way fail.
   void reset();
 

@@ -26,6 +26,8 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 30
+# Debian has it where the path of users does not lead.
+NATS_SERVER = shutil.which("nats-server") or "/usr/sbin/nats-server"
 failures = 0
 
 
@@ -114,7 +116,7 @@ max_subscriptions: 20
 max_payload: {1048576 - 1024}
 """)
     server = Process(
-        [shutil.which("nats-server") or "/usr/sbin/nats-server", "-c", folder / "nats.conf"],
+        [NATS_SERVER, "-c", folder / "nats.conf"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
 

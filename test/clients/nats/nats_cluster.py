@@ -243,7 +243,7 @@ def main():
             (root / name / "proxy.seed").write_text(SEED + "\n")
             for secret in ("nats.password", "proxy.seed"):
                 os.chmod(root / name / secret, 0o600)
-        node_losses(meridian, root / "plain", shutil.which("nats-server") or "/usr/sbin/nats-server")
+        node_losses(meridian, root / "plain", nats_clients.NATS_SERVER)
         newer = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
         if newer and newer.exists():
             node_losses(meridian, root / "proxied", newer, ", proxy_seed_file: proxy.seed", proxied=True)

@@ -16,7 +16,7 @@ import unittest
 
 import clients
 import node
-from serve_test import Servers, free_port
+from serve_test import Servers, free_port, nats_program
 
 TOKEN = "a-token-of-the-cluster"
 CONFIG = """
@@ -67,10 +67,9 @@ class NatsServers:
     """One nats-server, or a cluster of them."""
 
     def __init__(self, case, count):
-        program = shutil.which("nats-server") or "/usr/sbin/nats-server"
-        if not pathlib.Path(program).exists():
+        self.program = nats_program()
+        if not pathlib.Path(self.program).exists():
             raise unittest.SkipTest("no nats-server is installed")
-        self.program = program
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="meridian-test-"))
         case.addCleanup(shutil.rmtree, self.root)
         self.ports = [free_port() for _ in range(count)]

@@ -329,7 +329,7 @@ class TwoNodesTest(unittest.TestCase):
         store = self.servers.root / "jetstream"
         self.port = serve_test.free_port()
         self.nats_server = subprocess.Popen(
-            [shutil.which("nats-server") or "/usr/sbin/nats-server", "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", store,
+            [serve_test.nats_program(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", store,
              "--auth", "not-guessed"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )

@@ -4,7 +4,6 @@ again or never do."""
 
 import json
 import select
-import shutil
 import socket
 import subprocess
 import threading
@@ -129,7 +128,7 @@ class Faults(unittest.TestCase):
 
     def start_nats(self):
         self.nats_server = subprocess.Popen(
-            [shutil.which("nats-server") or "/usr/sbin/nats-server", "-a", "127.0.0.1", "-p", str(self.nats_port), "-js", "-sd",
+            [serve_test.nats_program(), "-a", "127.0.0.1", "-p", str(self.nats_port), "-js", "-sd",
              self.jetstream, "--auth", "not-guessed"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
@@ -296,6 +295,38 @@ class NetworkFaultTest(Faults):
         # With one in each batch that is none, so that batches take several statements.
         done = self.load(1, cut, self.to_postgres.mend, poison=lambda n: n % 50 == 0)
         self.check_exact(*done, dead=50)
+
+    def test_statements_that_may_take_minutes_are_given_up_when_nobody_works_on_them(self):
+        """Numbering rows without the feed, and making a slot, wait for other transactions as long as
+        those take: only the server can say that it no longer works on them."""
+        def cut():
+            self.wait_for_outbox_feed()
+            self.meanwhile("BEGIN; SELECT pg_current_xact_id(); SELECT pg_sleep(10); COMMIT")
+            node.wait_until(lambda: self.at_work("pg_sleep.10."), "a transaction that writes")
+            self.servers.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+            node.wait_until(lambda: self.at_work("^CREATE_REPLICATION_SLOT"), "a slot is made")
+            self.meanwhile("BEGIN; LOCK TABLE meridian.outbox_batches; SELECT pg_sleep(3); COMMIT")
+            node.wait_until(lambda: self.at_work("number_outbox_backlog|range_agg"),
+                            "the table is read")
+            self.to_postgres.cut(True)
+
+        self.check_exact(*self.load(5, cut, self.to_postgres.mend))
+        self.wait_for_outbox_feed()
+
+    def wait_for_outbox_feed(self):
+        node.wait_until(
+            lambda: node.metric(self.node, 'meridian_feed_connected{feed="outbox"}') == 1,
+            "the outbox has its feed")
+
+    def meanwhile(self, sql):
+        other = threading.Thread(target=self.servers.sql, args=(sql,))
+        other.start()
+        self.addCleanup(other.join)
+
+    def at_work(self, pattern):
+        return self.numbers("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND"
+                            " pid <> pg_backend_pid() AND (wait_event_type = 'Lock' OR wait_event ="
+                            f" 'PgSleep') AND query ~ '{pattern}'")[0]
 
     def test_both_are_cut_off_longer_than_anybody_waits(self):
         def cut():

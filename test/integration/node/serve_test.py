@@ -44,6 +44,11 @@ def programs():
     return pathlib.Path(path).parent
 
 
+def nats_program():
+    """Debian has it where the path of users does not lead."""
+    return shutil.which("nats-server") or "/usr/sbin/nats-server"
+
+
 def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
