@@ -265,7 +265,8 @@ TEST_F(LibpqTest, ACancelEndsTheStatementAndNothingElse) {
   }
   const Answer ended(PQgetResult(connection.get()), PQclear);
   EXPECT_EQ(state_of(ended), "57014");
-  EXPECT_EQ(PQgetResult(connection.get()), nullptr);
+  const Answer another(PQgetResult(connection.get()), PQclear);
+  EXPECT_EQ(another, nullptr) << PQresultErrorMessage(another.get());
   EXPECT_EQ(value_of(run(connection, "SELECT 1")), "1");
 }
 
