@@ -84,7 +84,7 @@ def look(node, load, since):
         if record["kind"] == "statement":
             statements.add(record["request"])
         elif record["kind"] == "key_write":
-            keys.add(record["key"])
+            keys.update(write["key"] for write in (record, *record["further"]))
     for what, acknowledged, found in (("statement", load.statements, statements), ("key", load.keys, keys)):
         missing = acknowledged - found
         if missing:
