@@ -5,6 +5,7 @@
 // One line for each kind of record: nanoseconds, bytes on the disk, and how long a batch of a
 // hundred takes at most and in all but one of a thousand. Then how fast it all verifies.
 
+#include "gate/trail/key_read_tally.h"
 #include "gate/trail/trail.h"
 #include "gate/trail/verify.h"
 #include "runtime/epoll_loop.h"
@@ -17,6 +18,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,6 +68,14 @@ const std::vector<Measurement>& measurements() {
          const auto added = writer.add_write(context, "SET", "session:0123456789abcdef");
          if (i % 16 == 0) writer.flush_writes();
          return added;
+       }},
+      {"key_read, counted",
+       [](TrailWriter& writer, std::uint32_t i) -> Result<void> {
+         static KeyReadTally tally(writer, context);  // There is one writer.
+         static constexpr std::string_view keys[]{"order:10000", "order:10007", "order:10011"};
+         MERIDIAN_CHECK(tally.read("order", keys[i % std::size(keys)], KeyRead::hit));
+         if (i % 1'000 == 0) return tally.flush();
+         return {};
        }},
       {"denied", [](TrailWriter& writer, std::uint32_t) {
          return writer.append(context,

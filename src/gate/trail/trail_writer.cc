@@ -125,8 +125,7 @@ Result<void> TrailWriter::flush_outcomes() {
 }
 
 Result<void> TrailWriter::ready() const {
-  const bool room = active_->room() >= closing_room + stride(record_size_max) || shard_.spare();
-  if (shard_.failed() || !room) return std::unexpected(shard_.why_not());
+  if (!has_room()) return std::unexpected(shard_.why_not());
   return {};
 }
 

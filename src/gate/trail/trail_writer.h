@@ -94,6 +94,10 @@ class TrailWriter final : private BatchEnd {
   // Whether a record could be appended now, as far as is known. For actions that are recorded
   // together and later, such as reads of keys.
   Result<void> ready() const;
+  bool has_room() const noexcept {
+    if (shard_.failed()) return false;
+    return active_->room() >= closing_room + stride(record_size_max) || shard_.spare();
+  }
 
   std::uint32_t shard() const noexcept { return shard_.number(); }
   Loop& loop() noexcept { return loop_; }
