@@ -23,11 +23,11 @@ Result<void> skip_append(TrailWriter* writer,
     "__wrap__ZN8meridian5trail11TrailWriter6appendENS0_13RecordContextERKNS0_9Statement"
     "ESt17basic_string_viewIcSt11char_traitsIcEE");
 Result<void> skip_write(TrailWriter* writer,
-                        RecordContext context,
+                        const RecordContext& context,
                         std::string_view command,
                         std::string_view key) asm(
-    "__wrap__ZN8meridian5trail11TrailWriter9add_writeENS0_13RecordContextE"
-    "St17basic_string_viewIcSt11char_traitsIcEES6_");
+    "__wrap__ZN8meridian5trail11TrailWriter9add_writeERKNS0_13RecordContextE"
+    "St17basic_string_viewIcSt11char_traitsIcEES8_");
 Result<void> skip_outcome(TrailWriter* writer, const StatementOutcome& outcome) asm(
     "__wrap__ZN8meridian5trail11TrailWriter11add_outcomeERKNS0_16StatementOutcomeE");
 Result<void>
@@ -52,7 +52,7 @@ Result<void> skip_append(TrailWriter* /*writer*/,
 }
 
 Result<void> skip_write(TrailWriter* /*writer*/,
-                        RecordContext /*context*/,
+                        const RecordContext& /*context*/,
                         std::string_view /*command*/,
                         std::string_view /*key*/) {
   return {};

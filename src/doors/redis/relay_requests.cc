@@ -23,7 +23,7 @@ RedisVisit::Next RedisVisit::deny(Action action, std::string_view resource, std:
   shared_.denied.add();
   transaction_failed_ = in_transaction_;
   auto recorded = shared_.parts.trail.append(
-      {visit_.id(), visit_.request()},
+      context_,
       trail::Denied{
           .door = "redis", .action = to_string(action), .resource = resource, .rule = rule});
   reply_error(fmt::format("NOPERM role {} may not {} {}: {}",
@@ -160,9 +160,8 @@ bool RedisVisit::record(const resp::Command& command,
                         ChannelUse channels,
                         bool by_name,
                         std::span<const std::string_view> arguments) {
-  const trail::RecordContext context{visit_.id(), visit_.request()};
   const auto write = [&](std::string_view key) {
-    return shared_.parts.trail.add_write(context, command.name, key).has_value();
+    return shared_.parts.trail.add_write(context_, command.name, key).has_value();
   };
   std::size_t written = 0;
   for (const resp::KeyUse& use : shared_.keys) {

@@ -94,9 +94,8 @@ RedisVisit::Next RedisVisit::read_many(ViewCommand command, const std::vector<Vi
 
 // DEL and UNLINK: the kept value is dropped; the row is not touched.
 RedisVisit::Next RedisVisit::forget(const std::vector<ViewKey>& keys) {
-  const trail::RecordContext context{visit_.id(), visit_.request()};
   for (const ViewKey& key : keys) {
-    if (!shared_.parts.trail.add_write(context, "FORGET", key.text)) return Next::leave;
+    if (!shared_.parts.trail.add_write(context_, "FORGET", key.text)) return Next::leave;
   }
   shared_.parts.trail.flush_writes();
   visit_.counters.writes += keys.size();

@@ -41,11 +41,12 @@ constexpr std::size_t write_buffer_kept_max = 256 * 1024;
 RedisVisit::RedisVisit(RedisDoorShared& shared, Visit& visit)
     : shared_(shared),
       visit_(visit),
+      context_{visit.id(), visit.request()},
       since_(shared.parts.loop.now()),
       active_at_(since_),
       unauthenticated_since_(since_),
       decoder_(shared.parts.limits.requests),
-      reads_(shared.parts.trail, {visit.id(), visit.request()}),
+      reads_(shared.parts.trail, context_),
       settled_(visit.loop()) {}
 
 RedisVisit::~RedisVisit() = default;

@@ -159,6 +159,7 @@ class RedisVisit final : public VisitControl {
 
   RedisDoorShared& shared_;
   Visit& visit_;
+  const trail::RecordContext context_;
   const Time since_;
   Time active_at_;  // When the client last asked for something.
   Time unauthenticated_since_;

@@ -61,7 +61,7 @@ Result<void> TrailWriter::append(RecordContext context,
   return write(context, statement);
 }
 
-Result<void> TrailWriter::add_write(RecordContext context,
+Result<void> TrailWriter::add_write(const RecordContext& context,
                                     std::string_view command,
                                     std::string_view key) {
   const WrittenKey write{.command = command, .key = key};
@@ -85,7 +85,8 @@ Result<void> TrailWriter::add_write(RecordContext context,
 }
 
 // Whether it has a place in what has gathered, and that in the segment.
-bool TrailWriter::joins_writes(RecordContext context, const WrittenKey& write) const noexcept {
+bool TrailWriter::joins_writes(const RecordContext& context,
+                               const WrittenKey& write) const noexcept {
   if (!writes_end_ || writes_further_count_ == decltype(KeyWrite::further)::count_max) return false;
   if (context.visit != writes_context_.visit || context.request != writes_context_.request) {
     return false;

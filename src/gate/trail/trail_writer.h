@@ -78,7 +78,9 @@ class TrailWriter final : private BatchEnd {
   // A write that is to be recorded together with those that the same visit adds next. Its place in
   // the trail is set aside, so that flush_writes() cannot fail. Errors: as of append(); the write
   // is then not part of what was gathered.
-  Result<void> add_write(RecordContext context, std::string_view command, std::string_view key);
+  Result<void> add_write(const RecordContext& context,
+                         std::string_view command,
+                         std::string_view key);
 
   // Appends what has gathered, before any of it has an effect and before the caller's fibre waits.
   // Every other record does so too: the trail keeps the order of what happened.
@@ -148,7 +150,7 @@ class TrailWriter final : private BatchEnd {
 
   void on_batch_end() override;
 
-  bool joins_writes(RecordContext context, const WrittenKey& write) const noexcept;
+  bool joins_writes(const RecordContext& context, const WrittenKey& write) const noexcept;
   void append_writes() noexcept;
 
   // Completes the record in `buffer` whose fields end at `end`, and appends it.
