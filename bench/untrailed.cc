@@ -9,6 +9,7 @@
 namespace meridian::trail {
 
 // As Itanium's ABI has it, a member function is a function whose first parameter is the object.
+// clang-format off: it puts what is before an asm label on one line, of any length.
 Result<void> skip_commit(TrailWriter* writer,
                          std::uint8_t* buffer,
                          std::uint8_t* end,
@@ -21,12 +22,19 @@ Result<void> skip_append(TrailWriter* writer,
                          std::string_view shape) asm(
     "__wrap__ZN8meridian5trail11TrailWriter6appendENS0_13RecordContextERKNS0_9Statement"
     "ESt17basic_string_viewIcSt11char_traitsIcEE");
+Result<void> skip_write(TrailWriter* writer,
+                        RecordContext context,
+                        std::string_view command,
+                        std::string_view key) asm(
+    "__wrap__ZN8meridian5trail11TrailWriter9add_writeENS0_13RecordContextE"
+    "St17basic_string_viewIcSt11char_traitsIcEES6_");
 Result<void> skip_outcome(TrailWriter* writer, const StatementOutcome& outcome) asm(
     "__wrap__ZN8meridian5trail11TrailWriter11add_outcomeERKNS0_16StatementOutcomeE");
 Result<void>
 skip_read(KeyReadTally* tally, std::string_view view, std::string_view key, KeyRead outcome) asm(
     "__wrap__ZN8meridian5trail12KeyReadTally4readESt17basic_string_viewIcSt11char_traitsIcEE"
     "S5_NS0_7KeyReadE");
+// clang-format on
 
 Result<void> skip_commit(TrailWriter* /*writer*/,
                          std::uint8_t* /*buffer*/,
@@ -40,6 +48,13 @@ Result<void> skip_append(TrailWriter* /*writer*/,
                          RecordContext /*context*/,
                          const Statement& /*statement*/,
                          std::string_view /*shape*/) {
+  return {};
+}
+
+Result<void> skip_write(TrailWriter* /*writer*/,
+                        RecordContext /*context*/,
+                        std::string_view /*command*/,
+                        std::string_view /*key*/) {
   return {};
 }
 

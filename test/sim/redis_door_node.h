@@ -111,6 +111,32 @@ class RepeatingStream final : public Stream {
   int reads_ = 0;
 };
 
+// Writes to another stream, and counts how often something left while writes that may be part of it
+// were not on the trail.
+class WatchedStream final : public Stream {
+ public:
+  WatchedStream(const trail::TrailWriter& trail, int& too_early, std::unique_ptr<Stream> below)
+      : trail_(trail), too_early_(too_early), below_(std::move(below)) {}
+
+  Transfer try_read(std::span<char> into) override { return below_->try_read(into); }
+  Transfer try_write(std::string_view bytes) override {
+    if (trail_.gathers_writes()) ++too_early_;
+    return below_->try_write(bytes);
+  }
+  void shutdown_write() noexcept override { below_->shutdown_write(); }
+  void close() noexcept override { below_->close(); }
+  const Peer& peer() const noexcept override { return below_->peer(); }
+  std::string failure() const override { return below_->failure(); }
+
+ protected:
+  bool watch(IoWait& wait, Interest interest) override { return watch_in(*below_, wait, interest); }
+
+ private:
+  const trail::TrailWriter& trail_;
+  int& too_early_;
+  std::unique_ptr<Stream> below_;
+};
+
 class NodeConnector final : public redis::RedisConnector {
  public:
   NodeConnector(SimLoop& loop, SimRedis& redis, SimWireOptions wire, bool repeats)
@@ -118,10 +144,19 @@ class NodeConnector final : public redis::RedisConnector {
         below_(loop, redis, {.user = "default", .password = Secret(std::string("secret"))}, wire),
         repeats_(repeats) {}
 
+  // From now on; `too_early` counts what was sent before it was on the trail.
+  void watch(const trail::TrailWriter& trail, int& too_early) noexcept {
+    trail_ = &trail;
+    too_early_ = &too_early;
+  }
+
   void set_down(bool down) noexcept { below_.set_down(down); }
 
   Async<Result<std::unique_ptr<Stream>>> connect(Deadline deadline) override {
     auto stream = co_await below_.connect(deadline);
+    if (stream && trail_) {
+      stream = std::make_unique<WatchedStream>(*trail_, *too_early_, std::move(*stream));
+    }
     if (!stream || !repeats_) co_return stream;
     co_return std::unique_ptr<Stream>(
         std::make_unique<RepeatingStream>(loop_.random(), std::move(*stream)));
@@ -134,6 +169,8 @@ class NodeConnector final : public redis::RedisConnector {
   SimLoop& loop_;
   SimRedisConnector below_;
   bool repeats_;
+  const trail::TrailWriter* trail_ = nullptr;
+  int* too_early_ = nullptr;
 };
 
 class RedisDoorNode final : public InvalidationListener {
@@ -176,6 +213,7 @@ class RedisDoorNode final : public InvalidationListener {
                                .metrics = world.metrics})),
         host(loop, trail_->writer(0), world.metrics, 0),
         scope_(loop) {
+    connector.watch(trail_->writer(0), sent_too_early);
     world.set_roles(roles());
     coherence.add_watch(commit_wait);
     register_views();
@@ -350,6 +388,7 @@ class RedisDoorNode final : public InvalidationListener {
   DoorHost host;
   std::uint64_t connected_count = 0;
   std::uint64_t left_count = 0;
+  int sent_too_early = 0;  // What left for Redis before its record was on the trail.
   bool stopped = false;
 
  private:

@@ -169,6 +169,7 @@ class DoorRun {
     expect_none(metrics.total("meridian_redis_links"), "links");
     expect_none(node_.sim_redis.connections_count(), "connections to Redis");
     expect_none(node_.flights.count(), "flights");
+    EXPECT_EQ(node_.sent_too_early, 0) << "sends to Redis came before their records";
   }
 
   Faults faults_;

@@ -48,12 +48,16 @@ class Load:
                 rows = client.query(f"UPDATE orders SET revision = revision + 1 WHERE id = {number + 1} RETURNING meridian.request_id()")
                 self.statements.add(rows[0][0])
 
-    def keep(self, port, token, _):
+    def keep(self, port, token, number):
+        source = random.Random(number)
         with Redis(port, token) as client:
             while not self.stop:
-                key = f"session:{tag()}"
-                client.command("SET", key, "1", "EX", "10")  # Redis must not fill up.
-                self.keys.add(key)
+                # One alone, or a pipeline, whose writes are a record or a few.
+                keys = [f"session:{tag()}" for _ in range(source.choice((1, 1, 1, 7, 90)))]
+                client.send(b"".join(client.encode("SET", key, "1", "EX", "10") for key in keys))  # Redis must not fill up.
+                for key in keys:
+                    client.answer()
+                    self.keys.add(key)
 
     def end(self):
         self.stop = True
@@ -84,7 +88,7 @@ def look(node, load, since):
         if record["kind"] == "statement":
             statements.add(record["request"])
         elif record["kind"] == "key_write":
-            keys.add(record["key"])
+            keys.update(write["key"] for write in (record, *record["further"]))
     for what, acknowledged, found in (("statement", load.statements, statements), ("key", load.keys, keys)):
         missing = acknowledged - found
         if missing:

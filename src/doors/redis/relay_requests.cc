@@ -154,16 +154,15 @@ std::optional<RedisVisit::Next> RedisVisit::decide_resources(
   return std::nullopt;
 }
 
-// Writes one by one, and before they have any effect; reads together. False when the trail cannot
-// take it.
+// Writes gather until take_bytes() has them appended; reads together, and later. False when the
+// trail cannot take it.
 bool RedisVisit::record(const resp::Command& command,
                         ChannelUse channels,
                         bool by_name,
                         std::span<const std::string_view> arguments) {
   const trail::RecordContext context{visit_.id(), visit_.request()};
   const auto write = [&](std::string_view key) {
-    return shared_.parts.trail.append(context, trail::KeyWrite{.command = command.name, .key = key})
-        .has_value();
+    return shared_.parts.trail.add_write(context, command.name, key).has_value();
   };
   std::size_t written = 0;
   for (const resp::KeyUse& use : shared_.keys) {

@@ -94,12 +94,14 @@ RedisVisit::Next RedisVisit::read_many(ViewCommand command, const std::vector<Vi
 
 // DEL and UNLINK: the kept value is dropped; the row is not touched.
 RedisVisit::Next RedisVisit::forget(const std::vector<ViewKey>& keys) {
+  const trail::RecordContext context{visit_.id(), visit_.request()};
+  for (const ViewKey& key : keys) {
+    if (!shared_.parts.trail.add_write(context, "FORGET", key.text)) return Next::leave;
+  }
+  shared_.parts.trail.flush_writes();
+  visit_.counters.writes += keys.size();
   std::int64_t count = 0;
   for (const ViewKey& key : keys) {
-    auto recorded = shared_.parts.trail.append(
-        {visit_.id(), visit_.request()}, trail::KeyWrite{.command = "FORGET", .key = key.text});
-    if (!recorded) return Next::leave;
-    ++visit_.counters.writes;
     count += shared_.parts.views.forget(key) ? 1 : 0;
   }
   reply([&](resp::ReplyWriter& writer) { writer.integer(count); });

@@ -113,38 +113,25 @@ Async<bool> RedisVisit::take_bytes(std::string_view bytes) {
     co_return false;
   }
   std::string_view input = bytes;
-  std::size_t taken = 0;
   for (;;) {
-    auto request = decoder_.next(input);
-    if (!request) {
+    const auto next = take_requests(input);
+    // The links have what was written and send it while this fibre waits, not before.
+    shared_.parts.trail.flush_writes();
+    if (!next) {
       // Redis answers so and hangs up, since what follows cannot be read.
-      const std::string complaint = request.error().detail();
+      const std::string complaint = next.error().detail();
       if (owes() && !co_await settle()) co_return false;
       reply_error("ERR " + complaint);
       (void)co_await flush();
       visit_.note_end("protocol error: " + complaint);
       co_return false;
     }
-    if (!*request) break;
-    const Next next = take_request(**request);
-    if (next == Next::leave) {
+    if (*next == Next::leave) {
       (void)co_await flush();
       co_return false;
     }
-    if (next != Next::settle && !(next == Next::act && comes_again())) {
-      ++visit_.counters.commands;
-      shared_.commands_total.add();
-      ++taken;
-    }
-    const bool too_many = owes() && taken >= shared_.parts.limits.pipelined_max;
-    if (next == Next::go_on && !too_many) continue;
-    // What is not looked at yet is kept over the wait; a request that waits for others is looked at
-    // again.
-    std::string kept = next == Next::settle ? to_request_bytes(**request) : std::string();
-    kept += input;
-    input_ = std::move(kept);
-    taken = 0;
-    if (!co_await (next == Next::act ? act() : settle())) co_return false;
+    if (*next == Next::go_on) break;
+    if (!co_await (*next == Next::act ? act() : settle())) co_return false;
     input = input_;
   }
   // What Redis owes on a link of the visit's own is passed on by that link's fibre.
@@ -155,6 +142,31 @@ Async<bool> RedisVisit::take_bytes(std::string_view bytes) {
   input_.clear();
   if (input_.capacity() > write_buffer_kept_max) input_.shrink_to_fit();
   co_return co_await flush();
+}
+
+// Takes requests off the front of `input`: all, or until one has to wait; input_ is then what to go
+// on with. Waits for nothing itself. Errors: what follows is no request.
+Result<RedisVisit::Next> RedisVisit::take_requests(std::string_view& input) {
+  std::size_t taken = 0;
+  for (;;) {
+    MERIDIAN_TRY(const auto request, decoder_.next(input));
+    if (!request) return Next::go_on;
+    const Next next = take_request(*request);
+    if (next == Next::leave) return next;
+    if (next != Next::settle && !(next == Next::act && comes_again())) {
+      ++visit_.counters.commands;
+      shared_.commands_total.add();
+      ++taken;
+    }
+    const bool too_many = owes() && taken >= shared_.parts.limits.pipelined_max;
+    if (next == Next::go_on && !too_many) continue;
+    // What is not looked at yet is kept over the wait; a request that waits for others is looked at
+    // again.
+    std::string kept = next == Next::settle ? to_request_bytes(*request) : std::string();
+    kept += input;
+    input_ = std::move(kept);
+    return next == Next::go_on ? Next::settle : next;
+  }
 }
 
 RedisVisit::Act RedisVisit::make_act(Act::Kind kind) {

@@ -70,6 +70,7 @@ class RedisVisit final : public VisitControl {
   };
 
   Async<bool> take_bytes(std::string_view bytes);
+  Result<Next> take_requests(std::string_view& input);
   Next take_request(const resp::Request& request);
   static Act make_act(Act::Kind kind);
   std::optional<Next> take_session_command(const resp::Request& request);

@@ -57,6 +57,20 @@ class FieldWriter {
     put(number, value);
   }
 
+  // One item of the list that has this number.
+  template <class T>
+  void item(unsigned number, const T& value) noexcept {
+    reserve(1 + item_size_bytes);
+    key(number, WireType::bytes);
+    std::uint8_t* const size_at = out_;
+    out_ += item_size_bytes;
+    value.fields(*this);
+    const auto size = static_cast<std::size_t>(out_ - size_at) - item_size_bytes;
+    MERIDIAN_ASSERT(size < 1u << 14);
+    size_at[0] = static_cast<std::uint8_t>(size | 0x80);
+    size_at[1] = static_cast<std::uint8_t>(size >> 7);
+  }
+
   std::uint8_t* position() const noexcept { return out_; }
 
  private:
@@ -131,16 +145,8 @@ class FieldWriter {
   }
   template <class T, std::size_t CountMax>
   void put(unsigned number, const BoundedList<T, CountMax>& list) noexcept {
-    for (const T& item : list) {
-      reserve(1 + item_size_bytes);
-      key(number, WireType::bytes);
-      std::uint8_t* const size_at = out_;
-      out_ += item_size_bytes;
-      item.fields(*this);
-      const auto size = static_cast<std::size_t>(out_ - size_at) - item_size_bytes;
-      MERIDIAN_ASSERT(size < 1u << 14);
-      size_at[0] = static_cast<std::uint8_t>(size | 0x80);
-      size_at[1] = static_cast<std::uint8_t>(size >> 7);
+    for (const T& each : list) {
+      item(number, each);
     }
   }
 

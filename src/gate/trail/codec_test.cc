@@ -149,6 +149,16 @@ TEST(Codec, FieldsAndWireTypesOfALaterVersionAreSkipped) {
   EXPECT_EQ(decoded->key.bytes, "a");
 }
 
+TEST(Codec, AWriteAloneIsWhatItWasBeforeWritesGathered) {
+  const std::vector<std::uint8_t> bytes{1 << 2 | 2, 3, 'S', 'E', 'T', 2 << 2 | 2, 1, 'a'};
+  EXPECT_EQ(encode_fields(KeyWrite{.command = "SET", .key = "a"}), bytes);
+  const auto decoded = decode<KeyWrite>(bytes);
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(decoded->command.bytes, "SET");
+  EXPECT_EQ(decoded->key.bytes, "a");
+  EXPECT_TRUE(decoded->further.empty());
+}
+
 TEST(Codec, ATextBeyondItsBoundIsCutAndSaysSo) {
   const std::string long_key(513, 'k');
   const auto cut_bytes = encode_fields(KeyWrite{.command = "SET", .key = long_key});

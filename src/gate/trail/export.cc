@@ -48,6 +48,9 @@ void append_text(std::string& out, const Attribute& attribute) {
 bool telling(const Attribute& attribute) {
   if (const auto* truth = std::get_if<bool>(&attribute.value)) return *truth;
   if (const auto* number = std::get_if<std::uint64_t>(&attribute.value)) return *number != 0;
+  if (const auto* list = std::get_if<std::vector<Attributes>>(&attribute.value)) {
+    return !list->empty();
+  }
   return true;
 }
 

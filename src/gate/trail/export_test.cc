@@ -58,6 +58,37 @@ TEST_F(ExportTest, TextLinesAreAlignedAndLeaveOutWhatSaysNothing) {
             "request=01000000-0000-0000-0000-000000000001\n");
 }
 
+TEST_F(ExportTest, WritesThatGatheredAreOneLine) {
+  auto trail = open();
+  TrailWriter& writer = trail->writer(1);
+  const RecordContext context{.visit = VisitId(7), .request = request_id(1)};
+  for (const std::string_view key : {"a", "b c"}) {
+    ASSERT_TRUE(writer.add_write(context, "set", key));
+  }
+  ASSERT_TRUE(writer.add_write({.visit = VisitId(8), .request = {}}, "del", "a"));
+  writer.flush_writes();
+  trail->abandon();
+  std::vector<json> lines;
+  std::string text;
+  each_entry({.kinds = {RecordKind::key_write}}, [&](const Entry& entry) {
+    lines.push_back(json::parse(to_json_line(entry)));
+    text += to_text_line(entry) + "\n";
+  });
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0], json::parse(R"({
+    "time": "2026-01-01T00:00:00.000000Z", "node": "n1", "shard": 1, "segment": 1, "sequence": 2,
+    "kind": "key_write", "visit": 7, "request": "01000000-0000-0000-0000-000000000001",
+    "command": "set", "key": "a", "further": [{"command": "set", "key": "b c"}]})"));
+  EXPECT_EQ(lines[1]["key"], "a");
+  EXPECT_EQ(lines[1]["further"], json::array());
+  EXPECT_EQ(text,
+            "2026-01-01T00:00:00.000000Z  n1/1                7  key_write           "
+            "command=set key=a further=[command=set key=\"b c\"] "
+            "request=01000000-0000-0000-0000-000000000001\n"
+            "2026-01-01T00:00:00.000000Z  n1/1                8  key_write           "
+            "command=del key=a\n");
+}
+
 TEST_F(ExportTest, BytesOfPeersMakeNoBrokenJson) {
   auto trail = open();
   const std::string key("\0\xff\"\\\n\x1b\xc3\x28", 8);

@@ -35,23 +35,28 @@ void KeyReadTally::View::count(std::string_view key, KeyRead outcome) {
 }
 
 Result<void> KeyReadTally::read(std::string_view view, std::string_view key, KeyRead outcome) {
-  MERIDIAN_CHECK(writer_.ready());
-  MERIDIAN_TRY(View * place, find(view));
+  if (!writer_.has_room()) [[unlikely]] {
+    MERIDIAN_CHECK(writer_.ready());
+  }
+  const std::string_view bounded = Text(view).bytes;
+  for (std::size_t i = 0; i < views_count_; ++i) {
+    View& place = (*views_)[i];
+    if (place.name != bounded) continue;
+    place.count(key, outcome);
+    return {};
+  }
+  MERIDIAN_TRY(View * place, begin(bounded));
   place->count(key, outcome);
   return {};
 }
 
-Result<KeyReadTally::View*> KeyReadTally::find(std::string_view view) {
+Result<KeyReadTally::View*> KeyReadTally::begin(std::string_view view) {
   if (!views_) views_ = std::make_unique<std::array<View, views_max>>();
-  const std::string_view bounded = Text(view).bytes;
-  for (std::size_t i = 0; i < views_count_; ++i) {
-    if ((*views_)[i].name == bounded) return &(*views_)[i];
-  }
   if (views_count_ == views_max) {
     MERIDIAN_CHECK(flush());
   }
   View& place = (*views_)[views_count_++];
-  place.begin(bounded);
+  place.begin(view);
   return &place;
 }
 

@@ -62,7 +62,8 @@ class KeyReadTally {
     void count(std::string_view key, KeyRead outcome);
   };
 
-  Result<View*> find(std::string_view view);
+  // For a view that has no place yet.
+  Result<View*> begin(std::string_view view);
 
   TrailWriter& writer_;
   RecordContext context_;

@@ -250,14 +250,36 @@ struct KeyReads {
   }
 };
 
-struct KeyWrite {
-  static constexpr RecordKind kind = RecordKind::key_write;
+struct WrittenKey {
   Text command{};
   Text key{};
 
   void fields(this auto& self, auto&& field) {
     field(1, "command", self.command);
     field(2, "key", self.key);
+  }
+};
+
+// What one visit is about to write, in its order: requests that reach Redis together are one
+// record. TrailWriter::add_write() writes it.
+struct KeyWrite {
+  static constexpr RecordKind kind = RecordKind::key_write;
+  Text command{};  // The first, whose fields are numbered as those of a WrittenKey.
+  Text key{};
+  BoundedList<WrittenKey, 30> further{};
+
+  void fields(this auto& self, auto&& field) {
+    field(1, "command", self.command);
+    field(2, "key", self.key);
+    field(further_number, "further", self.further);
+  }
+  static constexpr unsigned further_number = 3;
+
+  void for_each(auto&& use) const {
+    use(WrittenKey{.command = command, .key = key});
+    for (const WrittenKey& each : further) {
+      use(each);
+    }
   }
 };
 

@@ -292,9 +292,19 @@ class Tracer {
     });
   }
 
+  static std::string shown(const WrittenKey& write) {
+    return printable(write.command.bytes) + " " + printable(write.key.bytes);
+  }
+
   void tell(const Entry& entry, const KeyWrite& write) {
     if (!ours(entry)) return;
-    add(entry, printable(write.command.bytes) + " " + printable(write.key.bytes), {});
+    std::string further;
+    for (const WrittenKey& each : write.further) {
+      further = joined(std::move(further), shown(each));
+    }
+    add(entry,
+        shown({.command = write.command, .key = write.key}),
+        further.empty() ? further : "then " + further);
   }
 
   void tell(const Entry& entry, const Subscription& subscription) {

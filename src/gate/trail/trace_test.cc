@@ -253,6 +253,25 @@ TEST_F(TraceTest, ARefusalAndAFailureAreToldWithTheirReasons) {
   EXPECT_EQ(story.steps[2].detail, "select: failed with 42501 after 3 ms");
 }
 
+TEST_F(TraceTest, WritesThatGatheredAreOneStepWithAllOfThem) {
+  auto trail = open();
+  const RecordContext context{.visit = VisitId(1), .request = request_id(1)};
+  for (const std::string_view key : {"a", "b", "c"}) {
+    ASSERT_TRUE(trail->writer(0).add_write(context, "set", key));
+  }
+  ASSERT_TRUE(trail->writer(0).append(context, Denied{.action = "write", .resource = "d"}));
+  ASSERT_TRUE(trail->writer(0).add_write(context, "del", "a"));
+  trail->writer(0).flush_writes();
+  trail->abandon();
+  const Story story = story_of(request_id(1));
+  ASSERT_EQ(story.steps.size(), 3u);
+  EXPECT_EQ(story.steps[0].what, "set a");
+  EXPECT_EQ(story.steps[0].detail, "then set b, set c");
+  EXPECT_EQ(story.steps[1].what, "denied: write d");
+  EXPECT_EQ(story.steps[2].what, "del a");
+  EXPECT_EQ(story.steps[2].detail, "");
+}
+
 TEST_F(TraceTest, AStoryThatIsTooLongIsCutAndSaysSo) {
   auto trail = open();
   for (int i = 0; i < 20; ++i) {

@@ -108,10 +108,18 @@ TEST_F(ReaderTest, FiltersLetPassWhatTheySay) {
   EXPECT_EQ(kinds({.key = "order"}), (Kinds{key_reads, invalidation}));
   EXPECT_EQ(kinds({.key = "secret:1"}), (Kinds{denied}));
   EXPECT_EQ(kinds({.key = "order:"}), Kinds());
+  for (const std::string_view key : {"k:1", "k:2", "k:3"}) {
+    ASSERT_TRUE(writer.add_write(reads, "SET", key));
+  }
+  writer.flush_writes();
+  for (const std::string_view key : {"k:1", "k:2", "k:3"}) {
+    EXPECT_EQ(kinds({.key = std::string(key)}), Kinds{key_write}) << key;
+  }
+  EXPECT_EQ(kinds({.role = "storefront", .key = "k:4"}), Kinds());
   const WallTime middle = main_.wall_now() - std::chrono::seconds(5);
   EXPECT_EQ(kinds({.visit = VisitId(7), .since = middle}), Kinds());
   EXPECT_EQ(kinds({.visit = VisitId(8), .until = middle}), Kinds());
-  EXPECT_EQ(kinds({.visit = VisitId(8), .since = middle}).size(), 3u);
+  EXPECT_EQ(kinds({.visit = VisitId(8), .since = middle}).size(), 4u);
   EXPECT_EQ(kinds({.node = "n2"}), Kinds());
   trail->abandon();
 }

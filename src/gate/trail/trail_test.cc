@@ -92,6 +92,222 @@ TEST_F(TrailTest, OutcomesAreWrittenAtTheEndOfABatchOrWhenManyHaveGathered) {
   trail->abandon();
 }
 
+// What the key_writes on the trail say, each record as "set a, set b".
+class WritesTest : public TrailTest {
+ protected:
+  static constexpr RecordContext context_{.visit = VisitId(1), .request = {}};
+  static constexpr std::size_t count_max = 1 + decltype(KeyWrite::further)::count_max;
+
+  std::vector<std::string> records() const {
+    std::vector<std::string> found;
+    each_entry({.kinds = {RecordKind::key_write}, .node = "n1"}, [&](const Entry& entry) {
+      const auto write = decode<KeyWrite>(entry.record.fields());
+      ASSERT_TRUE(write);
+      std::string text;
+      write->for_each([&](const WrittenKey& each) {
+        text += text.empty() ? "" : ", ";
+        text += each.command.bytes;
+        text += ' ';
+        text += each.key.bytes;
+      });
+      found.push_back(text);
+    });
+    return found;
+  }
+  using Records = std::vector<std::string>;
+};
+
+TEST_F(WritesTest, ThoseOfOneVisitGatherIntoOneRecordInTheirOrder) {
+  auto trail = open();
+  TrailWriter& writer = trail->writer(0);
+  const std::uint64_t before = writer.last_sequence();
+  std::string key = "a";  // Is not kept by reference.
+  for (; key != "d"; ++key[0]) {
+    ASSERT_TRUE(writer.add_write(context_, "set", key));
+  }
+  ASSERT_TRUE(writer.add_write(context_, "del", "b"));
+  EXPECT_TRUE(writer.gathers_writes());
+  EXPECT_EQ(writer.last_sequence(), before);
+  writer.flush_writes();
+  EXPECT_FALSE(writer.gathers_writes());
+  EXPECT_EQ(writer.last_sequence(), before + 1);
+  writer.flush_writes();
+  EXPECT_EQ(writer.last_sequence(), before + 1);
+  ASSERT_TRUE(writer.add_write(context_, "set", ""));
+  writer.flush_writes();
+  trail->abandon();
+  EXPECT_EQ(records(), (Records{"set a, set b, set c, del b", "set "}));
+  EXPECT_TRUE(verify_all().intact());
+}
+
+TEST_F(WritesTest, AnotherVisitOrRequestBeginsItsOwnRecord) {
+  auto trail = open();
+  TrailWriter& writer = trail->writer(0);
+  ASSERT_TRUE(writer.add_write(context_, "set", "a"));
+  ASSERT_TRUE(writer.add_write({.visit = VisitId(2), .request = {}}, "set", "b"));
+  ASSERT_TRUE(writer.add_write({.visit = VisitId(2), .request = request_id(1)}, "set", "c"));
+  ASSERT_TRUE(writer.add_write({.visit = VisitId(2), .request = request_id(1)}, "set", "d"));
+  writer.flush_writes();
+  trail->abandon();
+  EXPECT_EQ(records(), (Records{"set a", "set b", "set c, set d"}));
+  EXPECT_EQ(kinds({.visit = VisitId(2)}).size(), 2u);
+  EXPECT_EQ(kinds({.request = request_id(1)}).size(), 1u);
+}
+
+TEST_F(WritesTest, EveryOtherRecordStandsBehindThem) {
+  auto trail = open();
+  TrailWriter& writer = trail->writer(0);
+  using enum RecordKind;
+  const auto add = [&] { ASSERT_TRUE(writer.add_write(context_, "set", "a")); };
+  add();
+  ASSERT_TRUE(writer.append(context_, Denied{.action = "write", .resource = "b"}));
+  add();
+  ASSERT_TRUE(writer.append(context_, Statement{.fingerprint = Fingerprint(1)}, "select"));
+  add();
+  ASSERT_TRUE(writer.add_outcome({.visit = VisitId(1), .ordinal = 1}));
+  ASSERT_TRUE(writer.append(context_, VisitEnded{.reason = "over"}));
+  trail->abandon();
+  EXPECT_EQ(kinds({.visit = VisitId(1)}),
+            (std::vector{key_write,
+                         denied,
+                         key_write,
+                         statement_shape,
+                         statement,
+                         key_write,
+                         statement_outcomes,
+                         visit_ended}));
+}
+
+TEST_F(WritesTest, WhatIsTooMuchForOneRecordGoesIntoTheNext) {
+  auto trail = open();
+  TrailWriter& writer = trail->writer(0);
+  const std::uint64_t before = writer.last_sequence();
+  const std::string longest(600, 'k');
+  for (std::size_t i = 0; i < count_max; ++i) {
+    ASSERT_TRUE(writer.add_write(context_, longest, longest));
+  }
+  EXPECT_EQ(writer.last_sequence(), before);
+  ASSERT_TRUE(writer.add_write(context_, "set", "a"));
+  EXPECT_EQ(writer.last_sequence(), before + 1);
+  writer.flush_writes();
+  trail->abandon();
+  std::vector<std::size_t> counts;
+  each_entry({.kinds = {RecordKind::key_write}}, [&](const Entry& entry) {
+    EXPECT_LE(entry.record.header.size, record_size_max);
+    std::size_t count = 0;
+    decode<KeyWrite>(entry.record.fields())->for_each([&](const WrittenKey& each) {
+      ++count;
+      if (counts.empty()) {
+        EXPECT_EQ(each.key.bytes, longest.substr(0, Text::size_max));
+        EXPECT_TRUE(each.key.cut && each.command.cut);
+      }
+    });
+    counts.push_back(count);
+  });
+  EXPECT_EQ(counts, (std::vector{count_max, std::size_t{1}}));
+  EXPECT_TRUE(verify_all().intact());
+}
+
+// Bursts of all lengths meet the ends of segments at all distances.
+TEST_F(WritesTest, TheyAreWholeAndInOrderOverTheEndsOfSegments) {
+  auto trail = open();
+  TrailWriter& writer = trail->writer(0);
+  std::size_t added = 0;
+  for (std::size_t burst = 0; burst < 300; ++burst) {
+    for (std::size_t i = 0; i < burst % 40; ++i) {
+      const std::string key = std::to_string(added) + std::string(added % 90, 'k');
+      ASSERT_TRUE(writer.add_write(context_, "set", key));
+      ++added;
+    }
+    if (burst % 7 == 0) writer.rotate();
+    writer.flush_writes();
+    trail->seal_now();
+  }
+  ASSERT_TRUE(trail->close("over"));
+  std::size_t found = 0;
+  std::set<std::uint64_t> segments;
+  each_entry({.kinds = {RecordKind::key_write}}, [&](const Entry& entry) {
+    segments.insert(entry.segment);
+    decode<KeyWrite>(entry.record.fields())->for_each([&](const WrittenKey& each) {
+      EXPECT_EQ(each.key.bytes, std::to_string(found) + std::string(found % 90, 'k'));
+      ++found;
+    });
+  });
+  EXPECT_EQ(found, added);
+  EXPECT_GE(segments.size(), 3u);
+  EXPECT_TRUE(verify_all().intact());
+}
+
+TEST_F(WritesTest, WhatWasTakenIsOnTheTrailThoughTheDiskIsFullAndWhatWasRefusedIsNot) {
+  for (const std::size_t length : {1u, 3u, 31u, 70u}) {
+    SCOPED_TRACE(length);
+    bool full = false;
+    TrailSettings wanted = settings();
+    wanted.node = "length-" + std::to_string(length);
+    wanted.disk.preallocate = [&, system = Disk::system().preallocate](int fd, std::uint64_t size) {
+      return full ? ENOSPC : system(fd, size);
+    };
+    auto trail = open(std::move(wanted));
+    TrailWriter& writer = trail->writer(0);
+    trail->seal_now();
+    full = true;
+    std::size_t taken = 0;
+    Result<void> outcome;
+    while (outcome) {
+      for (std::size_t i = 0; i < length && outcome; ++i) {
+        outcome = writer.add_write(context_, "set", std::to_string(taken));
+        if (outcome) ++taken;
+      }
+      writer.flush_writes();
+      trail->seal_now();
+    }
+    EXPECT_EQ(outcome.error().code(), Errc::exhausted);
+    EXPECT_FALSE(writer.gathers_writes());
+    EXPECT_FALSE(writer.add_write(context_, "set", "refused"));
+    EXPECT_FALSE(writer.append({}, Denied{}));
+    full = false;
+    trail->seal_now();
+    ASSERT_TRUE(writer.add_write(context_, "set", std::to_string(taken++)));
+    ASSERT_TRUE(trail->close("over"));
+    std::size_t found = 0;
+    std::uint64_t refused = 0;
+    each_entry({.node = "length-" + std::to_string(length)}, [&](const Entry& entry) {
+      if (entry.record.header.kind == RecordKind::interruption) {
+        refused = decode<Interruption>(entry.record.fields())->refused_count;
+        EXPECT_EQ(found, taken - 1);
+      }
+      if (entry.record.header.kind != RecordKind::key_write) return;
+      decode<KeyWrite>(entry.record.fields())->for_each([&](const WrittenKey& each) {
+        EXPECT_EQ(each.key.bytes, std::to_string(found));
+        ++found;
+      });
+    });
+    EXPECT_EQ(found, taken);
+    EXPECT_EQ(refused, 3u);
+  }
+  EXPECT_TRUE(verify_all().intact());
+}
+
+TEST_F(WritesTest, AFailedSyncRefusesTheNextAndNotWhatWasTaken) {
+  bool broken = false;
+  TrailSettings wanted = settings();
+  wanted.disk.sync = [&, system = Disk::system().sync](void* begin, std::size_t size) {
+    return broken ? EIO : system(begin, size);
+  };
+  auto trail = open(std::move(wanted));
+  TrailWriter& writer = trail->writer(0);
+  ASSERT_TRUE(writer.append(context_, Denied{}));
+  ASSERT_TRUE(writer.add_write(context_, "set", "a"));
+  broken = true;
+  trail->seal_now();
+  const auto outcome = writer.add_write(context_, "set", "b");
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error().code(), Errc::unavailable);
+  EXPECT_FALSE(writer.gathers_writes());
+  trail->abandon();
+  EXPECT_EQ(records(), Records{"set a"});
+}
+
 TEST_F(TrailTest, AShapeIsWrittenOnceInASegmentAndBeforeItsStatement) {
   auto trail = open();
   TrailWriter& writer = trail->writer(0);

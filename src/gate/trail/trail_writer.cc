@@ -10,6 +10,16 @@
 namespace meridian::trail {
 namespace {
 
+// What one WrittenKey takes at most beside the bytes of its two texts: as an item of a list its key
+// byte and size, and those of its texts.
+constexpr std::size_t written_key_overhead = 3 + 3 + 3;
+static_assert(record_header_size +
+                      (1 + decltype(KeyWrite::further)::count_max) *
+                          (written_key_overhead + 2 * Text::size_max) +
+                      record_alignment <=
+                  record_size_max - 16,  // FieldWriter wants so much more than it needs.
+              "the longest burst of writes is a record");
+
 // Appends zeros to a record's fields and gives its size. There is room for them.
 std::uint32_t pad(const std::uint8_t* record, std::uint8_t* end) noexcept {
   while ((end - record) % static_cast<std::ptrdiff_t>(record_alignment) != 0) {
@@ -36,6 +46,7 @@ void TrailWriter::begin(const ChainPlace& last) {
 Result<void> TrailWriter::append(RecordContext context,
                                  const Statement& statement,
                                  std::string_view shape) {
+  flush_writes();
   const Fingerprint fingerprint = statement.fingerprint;
   if (fingerprint.value() != 0) {
     // Both go into one segment. The sizes are what their fields can need at most.
@@ -48,6 +59,48 @@ Result<void> TrailWriter::append(RecordContext context,
     }
   }
   return write(context, statement);
+}
+
+Result<void> TrailWriter::add_write(RecordContext context,
+                                    std::string_view command,
+                                    std::string_view key) {
+  const WrittenKey write{.command = command, .key = key};
+  std::uint8_t* const begin = writes_buffer_.data() + record_at;
+  if (joins_writes(context, write)) {
+    FieldWriter writer(writes_end_, begin + record_size_max);
+    writer.item(KeyWrite::further_number, write);
+    writes_end_ = writer.position();
+    ++writes_further_count_;
+    return {};
+  }
+  flush_writes();
+  FieldWriter writer(begin + record_header_size, begin + record_size_max);
+  write.fields(writer);
+  const auto size = static_cast<std::uint64_t>(writer.position() - begin);
+  MERIDIAN_CHECK(admit(stride(size + record_alignment)));
+  writes_end_ = writer.position();
+  writes_further_count_ = 0;
+  writes_context_ = context;
+  return {};
+}
+
+// Whether it has a place in what has gathered, and that in the segment.
+bool TrailWriter::joins_writes(RecordContext context, const WrittenKey& write) const noexcept {
+  if (!writes_end_ || writes_further_count_ == decltype(KeyWrite::further)::count_max) return false;
+  if (context.visit != writes_context_.visit || context.request != writes_context_.request) {
+    return false;
+  }
+  const auto gathered = static_cast<std::size_t>(writes_end_ - (writes_buffer_.data() + record_at));
+  const std::size_t size = gathered + written_key_overhead + write.command.bytes.size() +
+                           write.key.bytes.size() + record_alignment;
+  return active_->room() >= stride(size) + closing_room && !shard_.failed();
+}
+
+// Also when the shard has failed since: these were taken before that.
+void TrailWriter::append_writes() noexcept {
+  const std::uint32_t size =
+      pad(writes_buffer_.data() + record_at, std::exchange(writes_end_, nullptr));
+  link(writes_buffer_.data(), size, RecordKind::key_write, writes_context_);
 }
 
 Result<void> TrailWriter::add_outcome(const StatementOutcome& outcome) {
@@ -72,8 +125,7 @@ Result<void> TrailWriter::flush_outcomes() {
 }
 
 Result<void> TrailWriter::ready() const {
-  const bool room = active_->room() >= closing_room + stride(record_size_max) || shard_.spare();
-  if (shard_.failed() || !room) return std::unexpected(shard_.why_not());
+  if (!has_room()) return std::unexpected(shard_.why_not());
   return {};
 }
 
@@ -84,6 +136,7 @@ void TrailWriter::accept_head(const SignedHead& head) {
 
 void TrailWriter::rotate() {
   MappedSegment* const next = shard_.spare();
+  flush_writes();
   const bool empty = active_->used() == segment_header_size;
   if (!next || empty || shard_.failed()) return;
   seal_here();
@@ -95,12 +148,16 @@ Result<void> TrailWriter::commit(std::uint8_t* buffer,
                                  RecordKind kind,
                                  RecordContext context) {
   const std::uint32_t size = pad(buffer + record_at, end);
+  MERIDIAN_CHECK(admit(stride(size)));
+  link(buffer, size, kind, context);
+  return {};
+}
+
+Result<void> TrailWriter::admit(std::uint64_t size) {
   if (refused_count_ != 0) [[unlikely]] {
     MERIDIAN_CHECK(record_interruption());
   }
-  MERIDIAN_CHECK(make_room(stride(size)));
-  link(buffer, size, kind, context);
-  return {};
+  return make_room(size);
 }
 
 // Requires the room.

@@ -1,8 +1,8 @@
 #pragma once
 // A TrailWriter appends records to one shard of the trail, on the one loop whose shard it is.
 //
-//   MERIDIAN_CO_CHECK(writer.append({visit, request}, KeyWrite{.command = "SET", .key = key}));
-//   ... and only now is the command forwarded.
+//   MERIDIAN_CO_CHECK(writer.append({visit, request}, Subscription{.pattern = pattern}));
+//   ... and only now is it made.
 //
 // When append() has returned, the record survives the death of the process. It survives a loss of
 // power once it was synced, within sync_interval. It takes no lock, no system call and no memory.
@@ -10,6 +10,12 @@
 //
 //   exhausted    the disk is full
 //   unavailable  the next segment is not ready yet, or the disk has failed
+//
+// Writes by key, of which clients send many at once, gather into one record:
+//
+//   MERIDIAN_CO_CHECK(writer.add_write({visit, request}, "SET", key));  // each
+//   writer.flush_writes();
+//   ... and only now does anything of them leave this process.
 //
 // Owned by Trail. Before the loops run and after they ended it may be used on the main thread.
 
@@ -69,6 +75,18 @@ class TrailWriter final : private BatchEnd {
   // have it yet.
   Result<void> append(RecordContext context, const Statement& statement, std::string_view shape);
 
+  // A write that is to be recorded together with those that the same visit adds next. Its place in
+  // the trail is set aside, so that flush_writes() cannot fail. Errors: as of append(); the write
+  // is then not part of what was gathered.
+  Result<void> add_write(RecordContext context, std::string_view command, std::string_view key);
+
+  // Appends what has gathered, before any of it has an effect and before the caller's fibre waits.
+  // Every other record does so too: the trail keeps the order of what happened.
+  void flush_writes() noexcept {
+    if (gathers_writes()) append_writes();
+  }
+  bool gathers_writes() const noexcept { return writes_end_ != nullptr; }
+
   // What came of a statement that was forwarded. Several are recorded as one, when that many have
   // gathered or at the end of the loop's batch.
   Result<void> add_outcome(const StatementOutcome& outcome);
@@ -76,6 +94,10 @@ class TrailWriter final : private BatchEnd {
   // Whether a record could be appended now, as far as is known. For actions that are recorded
   // together and later, such as reads of keys.
   Result<void> ready() const;
+  bool has_room() const noexcept {
+    if (shard_.failed()) return false;
+    return active_->room() >= closing_room + stride(record_size_max) || shard_.spare();
+  }
 
   std::uint32_t shard() const noexcept { return shard_.number(); }
   Loop& loop() noexcept { return loop_; }
@@ -117,6 +139,7 @@ class TrailWriter final : private BatchEnd {
 
   template <class Record>
   Result<void> write(RecordContext context, const Record& record) {
+    flush_writes();
     std::uint8_t* const begin = buffer_.data() + record_at;
     FieldWriter writer(begin + record_header_size, begin + record_size_max);
     record.fields(writer);
@@ -125,12 +148,17 @@ class TrailWriter final : private BatchEnd {
 
   void on_batch_end() override;
 
+  bool joins_writes(RecordContext context, const WrittenKey& write) const noexcept;
+  void append_writes() noexcept;
+
   // Completes the record in `buffer` whose fields end at `end`, and appends it.
   Result<void> commit(std::uint8_t* buffer,
                       std::uint8_t* end,
                       RecordKind kind,
                       RecordContext context);
   void link(std::uint8_t* buffer, std::uint32_t size, RecordKind kind, RecordContext context);
+  // For a record that takes so much of a segment, and first for what has to stand before it.
+  Result<void> admit(std::uint64_t size);
   Result<void> make_room(std::uint64_t size);
   Result<void> record_interruption();
   void begin_segment(MappedSegment& next);
@@ -156,6 +184,12 @@ class TrailWriter final : private BatchEnd {
   Time log_again_at_{};
 
   std::array<std::uint8_t, buffer_size> buffer_;
+
+  // A key_write to which more may be added. The segment has room for it.
+  std::uint8_t* writes_end_ = nullptr;  // Of its fields; null: there is none.
+  std::size_t writes_further_count_ = 0;
+  RecordContext writes_context_;
+  std::array<std::uint8_t, buffer_size> writes_buffer_;
 };
 
 }  // namespace meridian::trail

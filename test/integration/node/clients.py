@@ -214,6 +214,16 @@ class Redis:
             pass
         return self.reply()
 
+    def pipeline(self, commands):
+        """Sends all, and gives their replies as they come."""
+        commands = [command(*parts) for parts in commands]
+        try:
+            self.stream.sendall(b"".join(commands))
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        for _ in commands:
+            yield self.reply()
+
     def reply(self):
         line = self._line()
         kind, rest = line[:1], line[1:]

@@ -140,6 +140,85 @@ class FullDiskTest(unittest.TestCase):
         self.assertEqual(running.stop(), 0)
 
 
+    def test_writes_in_pipelines_are_refused_and_not_left_out(self):
+        running, trail = mounted(self, "24m")
+        running.start()
+        running.wait_for_views()
+        token = running.token("storefront", ttl="1h")
+        ballast = trail / "ballast"
+        with open(ballast, "wb") as file:
+            try:
+                while True:
+                    file.write(b"\0" * 65536)
+                    file.flush()
+            except OSError:
+                pass
+        sent, acknowledged = [], set()
+        refused = False
+        with clients.Redis(running, token, "storefront") as session:
+            while not refused and len(sent) < 200_000:
+                burst = [f"session:{len(sent) + i}:" + "k" * 450 for i in range(200)]
+                sent += burst
+                try:
+                    for key, reply in zip(burst, session.pipeline(("SET", key, "1") for key in burst)):
+                        self.assertEqual(reply, "OK")
+                        acknowledged.add(key)
+                except (clients.RedisError, clients.Ended):
+                    refused = True
+        self.assertTrue(refused, "the room is used up")
+        ballast.unlink()
+
+        def there():
+            try:
+                with clients.Redis(running, token, "storefront") as session:
+                    return list(session.pipeline(("EXISTS", key) for key in sent[-2000:]))
+            except (clients.RedisError, clients.Ended):
+                return None
+
+        found = node.wait_until(there, "there is room again")
+        in_redis = {key for key, exists in zip(sent[-2000:], found) if exists}
+        recorded = [key for record in key_writes(running) for _, key in record]
+        self.assertEqual(recorded, sent[: len(recorded)])
+        self.assertEqual(acknowledged - set(recorded), set())
+        self.assertEqual(in_redis - set(recorded), set())
+        self.assertLess(len(in_redis), 2000, "what was refused was not forwarded")
+        self.assertIn("intact", running.run("audit", "verify"))
+        self.assertEqual(running.stop(), 0)
+
+
+def key_writes(running, *options):
+    """What each record of writes says: a list of commands with their keys."""
+    exported = running.run("audit", "export", "--kind", "key_write", *options)
+    records = [json.loads(line) for line in exported.splitlines()]
+    return [[(each["command"], each["key"]) for each in (record, *record["further"])] for record in records]
+
+
+class BurstTest(unittest.TestCase):
+    def test_a_pipeline_is_a_few_records_with_every_write(self):
+        running = node.use_node(self)
+        wanted = [("set", f"session:{i}") for i in range(100)] + [("del", "session:7"), ("get", "session:8")]
+        with clients.Redis(running, running.token("storefront"), "storefront") as session:
+            replies = list(session.pipeline((name, key, *(["1"] if name == "set" else [])) for name, key in wanted))
+            self.assertEqual(replies, ["OK"] * 100 + [1, "1"])
+            # A transaction goes over a link of its own, and writes of it are no different.
+            replies = list(session.pipeline([("MULTI",), ("SET", "session:a", "1"), ("DEL", "session:a"), ("EXEC",)]))
+            self.assertEqual(replies, ["OK", "QUEUED", "QUEUED", ["OK", 1]])
+        records = key_writes(running)
+        written = [write for record in records for write in record]
+        self.assertEqual(written, wanted[:-1] + [("set", "session:a"), ("del", "session:a")])
+        self.assertLess(len(records), 50)
+        # Whichever place it has in its record.
+        for key in ("session:0", "session:50", "session:99"):
+            self.assertEqual(len(key_writes(running, "--key", key)), 1)
+        self.assertEqual(key_writes(running, "--key", "session:100"), [])
+        shown = json.loads(running.run("audit", "export", "--key", "session:a").splitlines()[0])
+        self.assertIn("session:a", running.run("audit", "search", "--key", "session:a"))
+        steps = json.loads(running.run("--json", "trace", shown["request"]))["steps"]
+        told = " ".join(f"{step['what']} {step['detail']}" for step in steps if step["kind"] == "key_write")
+        for name, key in written:
+            self.assertIn(f"{name} {key}", told)
+
+
 class TraceTest(unittest.TestCase):
     def test_one_story_across_the_doors(self):
         running = node.use_node(self)
