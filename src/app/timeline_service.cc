@@ -20,6 +20,7 @@ constexpr Duration triggers_pause = std::chrono::seconds(1);        // Until tho
 constexpr Duration visible_max = std::chrono::seconds(1);
 constexpr Duration visible_pause = std::chrono::milliseconds(1);
 constexpr Duration keys_renewed_every = std::chrono::hours(1);
+constexpr Duration keys_renewed_apart = std::chrono::seconds(1);
 constexpr Duration heads_copied_every = std::chrono::seconds(1);
 constexpr int server_version_min = 150'000;
 constexpr std::string_view revocations_table = "\"meridian\".\"revocations\"";
@@ -157,7 +158,6 @@ Async<> TimelineService::run() {
   set_up_ = true;
   set_up_done_.set();
   scope_.spawn(keep_registered());
-  scope_.spawn(rotate_keys());
   scope_.spawn(copy_heads());
 }
 
@@ -181,7 +181,7 @@ Async<Result<void>> TimelineService::set_up() {
                    watched.error().detail();
     log_warning("timeline", "views are not cached", {{"reason", uncacheable_}});
   }
-  MERIDIAN_CO_CHECK(co_await renew_keys(*session, deadline));
+  MERIDIAN_CO_CHECK(co_await renew_keys(deadline));
   MERIDIAN_CO_CHECK(co_await read_secret(*session, deadline));
   MERIDIAN_CO_CHECK(co_await revocation_feed_.load(deadline));
   co_return co_await register_all(*session, true, deadline);
@@ -282,12 +282,12 @@ Async<Result<void>> TimelineService::check_standby(PostgresSession& session, Dea
   co_return Result<void>();
 }
 
-Async<Result<void>> TimelineService::renew_keys(PostgresSession& session, Deadline deadline) {
+Async<Result<void>> TimelineService::renew_keys(Deadline deadline) {
   std::vector<RoleKeys::Managed> roles;
   for (const std::string& role : database_roles(config_)) {
     roles.push_back({.role = role, .create_missing = config_.timeline.manages_roles()});
   }
-  co_return co_await shared_.role_keys.renew(session, std::move(roles), loop_.random(), deadline);
+  co_return co_await shared_.role_keys.renew(server_.admin_options(), std::move(roles), deadline);
 }
 
 Async<Result<void>> TimelineService::read_secret(PostgresSession& session, Deadline deadline) {
@@ -446,10 +446,7 @@ Async<> TimelineService::keep_registered() {
 void TimelineService::reload(config::Config config) {
   config_ = std::move(config);
   scope_.spawn([](TimelineService& self) -> Async<> {
-    const Deadline deadline = self.loop_.after(setup_timeout);
-    auto session = co_await self.admin_.get(deadline);
-    auto renewed =
-        session ? co_await self.renew_keys(**session, deadline) : std::unexpected(session.error());
+    auto renewed = co_await self.renew_keys(self.loop_.after(setup_timeout));
     if (!renewed)
       log_error(
           "timeline", "new roles have no passwords yet", {{"reason", renewed.error().detail()}});
@@ -458,17 +455,22 @@ void TimelineService::reload(config::Config config) {
   }(*this));
 }
 
+// Each hour, so that what somebody changed by hand mends itself, and when the database has refused
+// a role's password: another node has taken up a new secret, or somebody has set another one.
 Async<> TimelineService::rotate_keys() {
-  while (co_await loop_.sleep(keys_renewed_every) == Wake::ready) {
-    const Deadline deadline = loop_.after(setup_timeout);
-    auto session = co_await admin_.get(deadline);
-    auto renewed =
-        session ? co_await renew_keys(**session, deadline) : std::unexpected(session.error());
+  for (;;) {
+    const Wake wake = co_await shared_.role_keys.wanted(loop_.after(keys_renewed_every));
+    if (wake == Wake::cancelled) co_return;
+    auto renewed = co_await renew_keys(loop_.after(setup_timeout));
     if (!renewed) {
       log_warning("timeline",
                   "the roles keep their passwords for now",
                   {{"reason", renewed.error().detail()}});
+    } else if (wake == Wake::ready) {
+      log_info("timeline", "the roles have passwords anew, since the database refused one");
     }
+    // A role that the database refuses whatever its password is makes no storm of renewals.
+    if (co_await loop_.sleep(keys_renewed_apart) != Wake::ready) co_return;
   }
 }
 
