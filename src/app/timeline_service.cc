@@ -467,7 +467,7 @@ Async<> TimelineService::rotate_keys() {
                   "the roles keep their passwords for now",
                   {{"reason", renewed.error().detail()}});
     } else if (wake == Wake::ready) {
-      log_info("timeline", "the roles have passwords anew, since the database refused one");
+      log_warning("timeline", "the roles have passwords anew, since the database refused one");
     }
     // A role that the database refuses whatever its password is makes no storm of renewals.
     if (co_await loop_.sleep(keys_renewed_apart) != Wake::ready) co_return;
