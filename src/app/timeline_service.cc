@@ -25,10 +25,22 @@ constexpr Duration heads_copied_every = std::chrono::seconds(1);
 constexpr int server_version_min = 150'000;
 constexpr std::string_view revocations_table = "\"meridian\".\"revocations\"";
 
+// That something is there already, or is gone already: another node was faster since we looked. (In
+// the order of the codes: unique_violation, undefined_object, duplicate_object, duplicate_function,
+// duplicate_schema, duplicate_table.)
+bool was_overtaken(const Error& error) {
+  constexpr std::array<std::string_view, 6> codes{
+      "[23505]", "[42704]", "[42710]", "[42723]", "[42P06]", "[42P07]"};
+  return std::ranges::any_of(codes,
+                             [&](std::string_view code) { return error.detail().ends_with(code); });
+}
+
 // What no second attempt mends.
-bool is_final(Errc code) {
-  return code == Errc::invalid || code == Errc::denied || code == Errc::not_found ||
-         code == Errc::conflict;
+bool is_final(const Error& error) {
+  const Errc code = error.code();
+  return (code == Errc::invalid || code == Errc::denied || code == Errc::not_found ||
+          code == Errc::conflict) &&
+         !was_overtaken(error);
 }
 
 }  // namespace
@@ -130,7 +142,7 @@ Async<> TimelineService::close() {
 
 Async<Result<void>> TimelineService::ready(Deadline deadline) {
   while (!set_up_) {
-    if (problem_ && is_final(problem_->code())) co_return std::unexpected(*problem_);
+    if (problem_ && is_final(*problem_)) co_return std::unexpected(*problem_);
     const Wake wake = co_await set_up_done_.wait(deadline);
     if (wake == Wake::timeout && problem_) co_return std::unexpected(*problem_);
     if (wake != Wake::ready) co_return to_result(wake, "the timeline");

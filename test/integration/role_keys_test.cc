@@ -239,6 +239,33 @@ TEST_F(RoleKeysTest, AWaitEndsWithARenewalThatBeganAfterIt) {
   });
 }
 
+TEST_F(RoleKeysTest, WhoeverChangesARoleMeanwhileIsWaitedForAndOvertaken) {
+  run([&]() -> Async<> {
+    RoleKeys keys(loop(), metrics_);
+    EXPECT_TRUE(co_await keys.renew(owner_, {{"r", true}}, deadline()));
+    auto session = co_await PostgresSession::connect(loop(), owner_, deadline());
+    EXPECT_TRUE(session);
+    EXPECT_TRUE(co_await (*session)->query("BEGIN", {}, deadline()));
+    EXPECT_TRUE(co_await (*session)->query("ALTER ROLE r PASSWORD 'by-hand'", {}, deadline()));
+    Scope scope(loop());
+    std::optional<Result<void>> renewed;
+    scope.spawn([](RoleKeysTest& test, RoleKeys& kept, auto& to) -> Async<> {
+      to = co_await kept.renew(test.owner_, {{"r"}}, test.deadline());
+    }(*this, keys, renewed));
+    const Deadline last = deadline();
+    while (!last.passed(loop().now()) &&
+           co_await sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") ==
+               "0") {
+    }
+    EXPECT_FALSE(renewed);
+    EXPECT_TRUE(co_await (*session)->query("COMMIT", {}, deadline()));
+    co_await (*session)->close();
+    co_await scope.join();
+    EXPECT_TRUE(*renewed) << renewed->error().detail();
+    EXPECT_EQ(co_await log_in(as("r", *keys.password("r"))), "");
+  });
+}
+
 TEST_F(RoleKeysTest, WhatCannotBeRenewedIsSaid) {
   run([&]() -> Async<> {
     RoleKeys keys(loop(), metrics_);

@@ -16,6 +16,8 @@
 namespace meridian {
 namespace {
 
+constexpr int attempts_max = 3;
+
 // A snapshot of before the lock would not show what the other node has done.
 constexpr std::string_view begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 // Another node may be at it: that is worth waiting for, and no user takes this lock.
@@ -40,6 +42,12 @@ std::string derive_password(const Secret& shared, std::string_view role) {
                          digest.data(),
                          &size));
   return to_hex({digest.data(), size});
+}
+
+// "tuple concurrently updated", which has no code of its own: somebody else has just changed the
+// role, and a second attempt finds it so.
+bool was_overtaken(const Error& error) {
+  return error.detail().ends_with("[XX000]");
 }
 
 }  // namespace
@@ -82,7 +90,12 @@ Async<Result<void>> RoleKeys::renew(PostgresOptions owner,
   auto session = co_await PostgresSession::connect(upkeep_, std::move(owner), deadline);
   Result<Problems> done = Problems();
   if (session) {
-    done = co_await set(**session, std::move(roles), deadline);
+    done = co_await set(**session, roles, deadline);
+    for (int attempt = 1; attempt < attempts_max && !done && was_overtaken(done.error());
+         ++attempt) {
+      auto undone = co_await (*session)->query("ROLLBACK", {}, deadline);
+      done = undone ? co_await set(**session, roles, deadline) : std::unexpected(undone.error());
+    }
     // Undoes what was not committed.
     co_await (*session)->close();
   } else {
