@@ -228,27 +228,26 @@ Async<Result<void>> install_schema_watch(PostgresSession& session, Deadline dead
     std::string_view event;
     std::string_view function;
   };
+  constexpr std::string_view present =
+      "SELECT evtenabled = 'A' FROM pg_catalog.pg_event_trigger WHERE evtname = $1";
   constexpr std::array triggers{
       Trigger{"meridian_schema_change", "ddl_command_end", "meridian.note_schema_change"},
       Trigger{"meridian_schema_drop", "sql_drop", "meridian.note_schema_drop"}};
   for (const Trigger& trigger : triggers) {
-    MERIDIAN_CO_TRY(
-        const Rows rows,
-        co_await session.query(
-            "SELECT evtenabled = 'A' FROM pg_catalog.pg_event_trigger WHERE evtname = $1",
-            {trigger.name},
-            deadline));
+    MERIDIAN_CO_TRY(const Rows rows, co_await session.query(present, {trigger.name}, deadline));
+    if (!rows.empty() && rows.flag(0, 0)) continue;
     const std::string name(trigger.name);
-    std::vector<std::string> statements;
+    std::vector<std::string> statements{std::string(patience), std::string(lock)};
     if (rows.empty()) {
       statements.push_back("CREATE EVENT TRIGGER " + name + " ON " + std::string(trigger.event) +
                            " EXECUTE FUNCTION " + std::string(trigger.function) + "()");
     }
-    if (rows.empty() || !rows.flag(0, 0)) {
-      statements.push_back("ALTER EVENT TRIGGER " + name + " ENABLE ALWAYS");
-    }
-    if (statements.empty()) continue;
-    MERIDIAN_CO_CHECK(co_await session.transact(std::move(statements), deadline));
+    statements.push_back("ALTER EVENT TRIGGER " + name + " ENABLE ALWAYS");
+    auto installed = co_await session.transact(std::move(statements), deadline);
+    if (installed) continue;
+    // Another node may have been faster.
+    auto again = co_await session.query(present, {trigger.name}, deadline);
+    if (!again || again->empty() || !again->flag(0, 0)) co_return installed;
   }
   co_return Result<void>();
 }
