@@ -327,9 +327,6 @@ Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
       std::ranges::minmax(places, {}, [](const StreamPlace& place) { return place.sequence; });
   const auto [oldest, newest] =
       std::ranges::minmax(places, {}, [](const StreamPlace& place) { return place.time; });
-  constexpr std::chrono::sys_days first_day =
-      std::chrono::year(2000) / std::chrono::January / std::chrono::day(1);
-  const auto day = std::chrono::floor<std::chrono::days>(claim.now) - first_day;
   const auto number = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
   for (const std::int64_t value : {std::int64_t{rule_id_},
                                    number(claim.epoch),
@@ -343,7 +340,7 @@ Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
                                    number(claim.floor.sequence),
                                    claim.floor.time,
                                    number(batch.count()),
-                                   std::int64_t{day.count()}}) {
+                                   std::int64_t{claim.day}}) {
     sent.head.add(value);
   }
   if (rule_.statement().insert && !batch.any_dead() && claim.kind != BatchKind::retry &&
