@@ -158,7 +158,7 @@ constexpr std::array<std::string_view, 1> seventh{
     "CREATE INDEX outbox_batches_id_max ON meridian.outbox_batches (id_max)",
 };
 
-const std::array<Migration, 7> all{
+const std::array<Migration, 8> all{
     Migration{.version = 1, .name = "revocations and trail heads", .statements = first},
     Migration{.version = 2, .name = "who asks, inside the database", .statements = second},
     Migration{.version = 3, .name = "changes of the schema", .statements = third},
@@ -166,6 +166,9 @@ const std::array<Migration, 7> all{
     Migration{.version = 5, .name = "leases and the outbox", .statements = outbox_schema},
     Migration{.version = 6, .name = "ingest", .statements = ingest_migration()},
     Migration{.version = 7, .name = "batches of the outbox by their rows", .statements = seventh},
+    Migration{.version = 8,
+              .name = "time that ingest has counted",
+              .statements = ingest_clock_migration()},
 };
 
 // Chosen once: the first eight bytes of "meridian" as a number.
