@@ -30,7 +30,7 @@ constexpr std::string_view ledger_after_sql =
     "SELECT kind, encode(entries, 'hex'), skipped::text FROM meridian.ingest_batches WHERE rule ="
     " $1::integer AND incarnation = $2::bigint AND kind IN (0, 1, 2) AND last_sequence > $3::bigint"
     " AND last_time > $4::bigint"
-    " ORDER BY committed_at";
+    " ORDER BY ordinal NULLS FIRST, committed_at";
 constexpr std::string_view dead_after_sql =
     "SELECT sequence, stored_at FROM meridian.dead_letters WHERE rule = $1::integer AND "
     "incarnation ="

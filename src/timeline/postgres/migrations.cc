@@ -158,7 +158,19 @@ constexpr std::array<std::string_view, 1> seventh{
     "CREATE INDEX outbox_batches_id_max ON meridian.outbox_batches (id_max)",
 };
 
-const std::array<Migration, 8> all{
+constexpr std::array<std::string_view, 4> ninth{
+    // The order in which a rollback reads the ledger; by the clock, one that was set back in
+    // between
+    // would hide a replay behind what it did again. Earlier rows have none.
+    "CREATE SEQUENCE meridian.ingest_ordinal",
+    "ALTER TABLE meridian.ingest_batches ADD COLUMN ordinal bigint",
+    "ALTER TABLE meridian.ingest_batches ALTER COLUMN ordinal"
+    " SET DEFAULT nextval('meridian.ingest_ordinal')",
+    R"sql(COMMENT ON COLUMN meridian.ingest_batches.ordinal IS
+  'The order of the batches, whatever the clock said.')sql",
+};
+
+const std::array<Migration, 9> all{
     Migration{.version = 1, .name = "revocations and trail heads", .statements = first},
     Migration{.version = 2, .name = "who asks, inside the database", .statements = second},
     Migration{.version = 3, .name = "changes of the schema", .statements = third},
@@ -169,6 +181,7 @@ const std::array<Migration, 8> all{
     Migration{.version = 8,
               .name = "time that ingest has counted",
               .statements = ingest_clock_migration()},
+    Migration{.version = 9, .name = "the ledger's order", .statements = ninth},
 };
 
 // Chosen once: the first eight bytes of "meridian" as a number.
