@@ -3,8 +3,12 @@
 #include "app/config/bounded_file.h"
 #include "app/translate.h"
 #include "base/escape.h"
+#include "base/number.h"
 #include "runtime/log.h"
 
+#include <algorithm>
+#include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -14,11 +18,15 @@ namespace {
 constexpr Duration rotate_timeout = std::chrono::seconds(30);
 constexpr Duration rotate_pause = std::chrono::seconds(1);
 constexpr Duration rotate_every = std::chrono::minutes(10);
-constexpr std::string_view rotate_sql = "SELECT meridian.ingest_rotate($1::interval, $2::interval)";
+// What one look at the database's clock counts at most, however far that has jumped.
+constexpr Duration counted_max = rotate_every * 3 / 2;
+constexpr Duration jump_min = std::chrono::minutes(1);  // That is worth a word.
+constexpr std::string_view rotate_sql =
+    "SELECT day, passed FROM meridian.ingest_rotate($1::interval, $2::interval, $3::interval)";
 
 std::string to_interval(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(duration).count()) +
-         " seconds";
+  return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count()) +
+         " microseconds";
 }
 
 }  // namespace
@@ -43,6 +51,9 @@ IngestService::IngestService(IngestServiceParts parts)
                       .ack_before_commit = parts_.ack_before_commit})),
       wanted_changed_(loop_),
       some_to_start_(loop_),
+      clock_jumps_(parts_.metrics.counter(
+          "meridian_ingest_clock_jumps_total",
+          "Jumps of the database's clock, which what ingest remembers does not follow.")),
       scope_(loop_) {}
 
 IngestService::~IngestService() = default;
@@ -147,13 +158,10 @@ Async<> IngestService::retire(std::unique_ptr<Place> place) {
 
 // Keeps the ledger's and the ids' partitions as they should be; the rules need them to begin.
 Async<> IngestService::tend() {
-  const std::string ids_kept = to_interval(parts_.streams.ids_kept);
-  const std::string ledger_kept = to_interval(parts_.streams.ledger_kept);
   for (;;) {
     Duration pause = rotate_every;
     if (!places_.empty()) {
-      auto rotated = co_await statements_.run(
-          rotate_sql, {ids_kept, ledger_kept}, loop_.after(rotate_timeout));
+      auto rotated = co_await rotate();
       if (!rotated) {
         log_warning("ingest",
                     "the ledger's partitions could not be looked after",
@@ -167,6 +175,36 @@ Async<> IngestService::tend() {
     }
     if (co_await some_to_start_.wait(loop_.after(pause)) == Wake::cancelled) co_return;
   }
+}
+
+Async<Result<void>> IngestService::rotate() {
+  const std::string ids_kept = to_interval(parts_.streams.ids_kept);
+  const std::string ledger_kept = to_interval(parts_.streams.ledger_kept);
+  // No more than has passed here, where time does not jump. Before the first look nobody knows.
+  const Time now = loop_.now();
+  const std::optional<Duration> since =
+      looked_at_ ? std::optional(now - *looked_at_) : std::nullopt;
+  const std::string counted = to_interval(std::min(since.value_or(counted_max), counted_max));
+  MERIDIAN_CO_TRY(const Rows rows,
+                  co_await statements_.run(
+                      rotate_sql, {ids_kept, ledger_kept, counted}, loop_.after(rotate_timeout)));
+  const auto day = parse_number<std::int32_t>(rows.text(0, 0));
+  const auto seconds = parse_number<std::int64_t>(rows.text(0, 1));
+  if (!day || !seconds) co_return fail(Errc::invalid, "meridian.ingest_rotate() gave no day");
+  shared_->ledger_day = *day;
+  looked_at_ = now;
+  const Duration passed = std::chrono::seconds(*seconds);
+  if (passed < -jump_min || (since && passed > *since + jump_min)) {
+    clock_jumps_.add();
+    log_warning(
+        "ingest",
+        "the database's clock has jumped",
+        {{"seconds",
+          std::chrono::floor<std::chrono::seconds>(passed - since.value_or(Duration::zero()))
+              .count()},
+         {"effect", "none on what is remembered (docs/messages.md)"}});
+  }
+  co_return Result<void>();
 }
 
 Async<> IngestService::close() {

@@ -115,6 +115,7 @@ class IngestService {
   Async<Result<T>> ask(std::function<Async<Result<T>>()> work);
   Result<Use> find(const std::string& rule);
   Async<> tend();
+  Async<Result<void>> rotate();
   Async<> follow_changes();
   Async<> retire(std::unique_ptr<Place> place);
 
@@ -128,6 +129,8 @@ class IngestService {
   std::optional<Rules> wanted_;  // Not in force yet.
   Event wanted_changed_;
   Event some_to_start_;
+  std::optional<Time> looked_at_;  // When the partitions were looked after last.
+  Counter& clock_jumps_;
   Scope scope_;
 };
 

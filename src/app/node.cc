@@ -43,6 +43,7 @@ Node::Node(EpollLoop& loop, config::Config config, NodeOptions options)
           {.failures_per_minute = static_cast<double>(config_->limits.failed_logins_per_minute),
            .failures_burst = static_cast<double>(config_->limits.failed_logins_per_minute)}),
       cancel_limiter_(cancel_limits),
+      role_keys_(loop, metrics_),
       views_(std::make_shared<const ViewSet>()),
       catalog_(std::make_shared<const ReadOnlyCatalog>()),
       facts_(std::make_shared<const TimelineFacts>()),
@@ -98,7 +99,12 @@ Async<Result<void>> Node::open() {
 
   connector_ = std::make_unique<Connector>(
       server_->relay_options(),
-      [this](std::string_view role) { return role_keys_.password(role); },
+      Connector::Passwords{
+          .now = [this](std::string_view role) { return role_keys_.password(role); },
+          .after =
+              [this](std::string role, Secret refused, Deadline deadline) {
+                return role_keys_.password_after(std::move(role), std::move(refused), deadline);
+              }},
       blocking_);
   pools_ = std::make_unique<PoolSet>(*connector_, metrics_);
   pools_->set_options(to_pool_options(*config_));

@@ -61,7 +61,7 @@ PostgresOptions PostgresServer::admin_options(std::string database) const {
           .database = database.empty() ? database_ : std::move(database)};
 }
 
-Result<PostgresOptions> PostgresServer::role_options(const RoleKeys& keys,
+Result<PostgresOptions> PostgresServer::role_options(RoleKeys& keys,
                                                      const std::string& role,
                                                      const std::string& database) const {
   MERIDIAN_TRY(Secret password, keys.password(role));
@@ -70,6 +70,10 @@ Result<PostgresOptions> PostgresServer::role_options(const RoleKeys& keys,
   return PostgresOptions{.url = url_,
                          .user = role,
                          .password = std::move(password),
+                         .password_after =
+                             [&keys, role](Secret refused, Deadline deadline) {
+                               return keys.password_after(role, std::move(refused), deadline);
+                             },
                          .database = database,
                          .statement_timeout = statement_timeout,
                          .lock_timeout = PostgresOptions::gives_way};

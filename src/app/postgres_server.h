@@ -27,8 +27,8 @@ class PostgresServer {
   // As the user that owns Meridian's schema. Another database when one is named.
   PostgresOptions admin_options(std::string database = {}) const;
 
-  // As a login role, with the password that `keys` keeps. Errors: not_found.
-  Result<PostgresOptions> role_options(const RoleKeys& keys,
+  // As a login role, with the password that `keys`, which outlive the use, keep. Errors: not_found.
+  Result<PostgresOptions> role_options(RoleKeys& keys,
                                        const std::string& role,
                                        const std::string& database) const;
 

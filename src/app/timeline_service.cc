@@ -20,14 +20,27 @@ constexpr Duration triggers_pause = std::chrono::seconds(1);        // Until tho
 constexpr Duration visible_max = std::chrono::seconds(1);
 constexpr Duration visible_pause = std::chrono::milliseconds(1);
 constexpr Duration keys_renewed_every = std::chrono::hours(1);
+constexpr Duration keys_renewed_apart = std::chrono::seconds(1);
 constexpr Duration heads_copied_every = std::chrono::seconds(1);
 constexpr int server_version_min = 150'000;
 constexpr std::string_view revocations_table = "\"meridian\".\"revocations\"";
 
+// That something is there already, or is gone already: another node was faster since we looked. (In
+// the order of the codes: unique_violation, undefined_object, duplicate_object, duplicate_function,
+// duplicate_schema, duplicate_table.)
+bool was_overtaken(const Error& error) {
+  constexpr std::array<std::string_view, 6> codes{
+      "[23505]", "[42704]", "[42710]", "[42723]", "[42P06]", "[42P07]"};
+  return std::ranges::any_of(codes,
+                             [&](std::string_view code) { return error.detail().ends_with(code); });
+}
+
 // What no second attempt mends.
-bool is_final(Errc code) {
-  return code == Errc::invalid || code == Errc::denied || code == Errc::not_found ||
-         code == Errc::conflict;
+bool is_final(const Error& error) {
+  const Errc code = error.code();
+  return (code == Errc::invalid || code == Errc::denied || code == Errc::not_found ||
+          code == Errc::conflict) &&
+         !was_overtaken(error);
 }
 
 }  // namespace
@@ -129,7 +142,7 @@ Async<> TimelineService::close() {
 
 Async<Result<void>> TimelineService::ready(Deadline deadline) {
   while (!set_up_) {
-    if (problem_ && is_final(problem_->code())) co_return std::unexpected(*problem_);
+    if (problem_ && is_final(*problem_)) co_return std::unexpected(*problem_);
     const Wake wake = co_await set_up_done_.wait(deadline);
     if (wake == Wake::timeout && problem_) co_return std::unexpected(*problem_);
     if (wake != Wake::ready) co_return to_result(wake, "the timeline");
@@ -157,7 +170,6 @@ Async<> TimelineService::run() {
   set_up_ = true;
   set_up_done_.set();
   scope_.spawn(keep_registered());
-  scope_.spawn(rotate_keys());
   scope_.spawn(copy_heads());
 }
 
@@ -181,7 +193,7 @@ Async<Result<void>> TimelineService::set_up() {
                    watched.error().detail();
     log_warning("timeline", "views are not cached", {{"reason", uncacheable_}});
   }
-  MERIDIAN_CO_CHECK(co_await renew_keys(*session, deadline));
+  MERIDIAN_CO_CHECK(co_await renew_keys(deadline));
   MERIDIAN_CO_CHECK(co_await read_secret(*session, deadline));
   MERIDIAN_CO_CHECK(co_await revocation_feed_.load(deadline));
   co_return co_await register_all(*session, true, deadline);
@@ -282,12 +294,12 @@ Async<Result<void>> TimelineService::check_standby(PostgresSession& session, Dea
   co_return Result<void>();
 }
 
-Async<Result<void>> TimelineService::renew_keys(PostgresSession& session, Deadline deadline) {
+Async<Result<void>> TimelineService::renew_keys(Deadline deadline) {
   std::vector<RoleKeys::Managed> roles;
   for (const std::string& role : database_roles(config_)) {
     roles.push_back({.role = role, .create_missing = config_.timeline.manages_roles()});
   }
-  co_return co_await shared_.role_keys.renew(session, std::move(roles), loop_.random(), deadline);
+  co_return co_await shared_.role_keys.renew(server_.admin_options(), std::move(roles), deadline);
 }
 
 Async<Result<void>> TimelineService::read_secret(PostgresSession& session, Deadline deadline) {
@@ -446,10 +458,7 @@ Async<> TimelineService::keep_registered() {
 void TimelineService::reload(config::Config config) {
   config_ = std::move(config);
   scope_.spawn([](TimelineService& self) -> Async<> {
-    const Deadline deadline = self.loop_.after(setup_timeout);
-    auto session = co_await self.admin_.get(deadline);
-    auto renewed =
-        session ? co_await self.renew_keys(**session, deadline) : std::unexpected(session.error());
+    auto renewed = co_await self.renew_keys(self.loop_.after(setup_timeout));
     if (!renewed)
       log_error(
           "timeline", "new roles have no passwords yet", {{"reason", renewed.error().detail()}});
@@ -458,17 +467,22 @@ void TimelineService::reload(config::Config config) {
   }(*this));
 }
 
+// Each hour, so that what somebody changed by hand mends itself, and when the database has refused
+// a role's password: another node has taken up a new secret, or somebody has set another one.
 Async<> TimelineService::rotate_keys() {
-  while (co_await loop_.sleep(keys_renewed_every) == Wake::ready) {
-    const Deadline deadline = loop_.after(setup_timeout);
-    auto session = co_await admin_.get(deadline);
-    auto renewed =
-        session ? co_await renew_keys(**session, deadline) : std::unexpected(session.error());
+  for (;;) {
+    const Wake wake = co_await shared_.role_keys.wanted(loop_.after(keys_renewed_every));
+    if (wake == Wake::cancelled) co_return;
+    auto renewed = co_await renew_keys(loop_.after(setup_timeout));
     if (!renewed) {
       log_warning("timeline",
                   "the roles keep their passwords for now",
                   {{"reason", renewed.error().detail()}});
+    } else if (wake == Wake::ready) {
+      log_warning("timeline", "the roles have passwords anew, since the database refused one");
     }
+    // A role that the database refuses whatever its password is makes no storm of renewals.
+    if (co_await loop_.sleep(keys_renewed_apart) != Wake::ready) co_return;
   }
 }
 

@@ -54,7 +54,10 @@ class TimelineService final : public InvalidationListener {
                   std::function<void()> schema_changed);
   ~TimelineService() override;
 
-  void start() { scope_.spawn(run()); }
+  void start() {
+    scope_.spawn(run());
+    scope_.spawn(rotate_keys());  // Views that are registered during the setup log in, too.
+  }
 
   // Waits until the first setup has succeeded. Errors: what keeps it from it, if that will not mend
   // by itself or when the deadline passes.
@@ -103,7 +106,7 @@ class TimelineService final : public InvalidationListener {
   Async<Result<void>> set_up();
   Async<Result<void>> make_databases(Deadline deadline);
   Async<Result<void>> check_server(PostgresSession& session, Deadline deadline);
-  Async<Result<void>> renew_keys(PostgresSession& session, Deadline deadline);
+  Async<Result<void>> renew_keys(Deadline deadline);
   Async<Result<void>> read_secret(PostgresSession& session, Deadline deadline);
   // `seen`: what the feed delivered of the schema can be seen, so that what is read is current.
   Async<Result<void>> register_all(PostgresSession& session, bool seen, Deadline deadline);

@@ -1,26 +1,27 @@
 #include "engines/nats_engine.h"
 
-#include "base/escape.h"
 #include "base/number.h"
 #include "engines/engine_answers.h"
 #include "engines/engine_processes.h"
 #include "engines/nats_config.h"
 #include "engines/secret_file.h"
+#include "engines/server_program.h"
 #include "runtime/child.h"
 
 #include <array>
 #include <nlohmann/json.hpp>
 #include <signal.h>
-#include <span>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 namespace meridian {
 namespace {
 
 constexpr NatsVersion version_min{.major = 2, .minor = 9};
-constexpr Duration question_timeout = std::chrono::seconds(10);
+constexpr std::array<std::string_view, 3> places{
+    "/usr/local/bin/nats-server", "/usr/bin/nats-server", "/usr/sbin/nats-server"};
+constexpr ServerProgram nats_server{
+    .name = "nats-server", .wanted = "nats-server 2.9 or newer", .places = places};
 constexpr std::size_t ports_size_max = 4'096;
 constexpr std::string_view config_name = "nats.conf";
 
@@ -86,32 +87,13 @@ StopSignals NatsEngine::stop_signals() const noexcept {
 }
 
 Async<Result<void>> NatsEngine::find_program() {
-  if (options_.program.empty()) {
-    for (const auto* const place :
-         {"/usr/local/bin/nats-server", "/usr/bin/nats-server", "/usr/sbin/nats-server"}) {
-      if (::access(place, X_OK) != 0) continue;
-      options_.program = place;
-      break;
-    }
-  }
-  if (options_.program.empty()) {
-    co_return fail(Errc::not_found,
-                   "nats-server was not found: apt install nats-server, or name its path in the "
-                   "configuration");
-  }
-  const auto answer = co_await run_program(
-      loop_,
-      {.command = {options_.program.native(), "--version"}, .user = folder_.engine_user()},
-      loop_.after(question_timeout));
-  if (!answer) co_return fail_while("looking for NATS", answer.error());
-  const auto version = parse_nats_version(*answer);
-  if (!version || *version < version_min) {
-    co_return fail(Errc::not_found,
-                   quote(options_.program.native(), 1024) +
-                       " is not nats-server 2.9 or newer; it "
-                       "says " +
-                       quote(*answer));
-  }
+  MERIDIAN_CO_TRY(
+      options_.program,
+      co_await find_server(
+          loop_, nats_server, options_.program, folder_.engine_user(), [](std::string_view said) {
+            const auto version = parse_nats_version(said);
+            return version && *version >= version_min;
+          }));
   co_return Result<void>();
 }
 
@@ -142,18 +124,8 @@ Async<Result<ChildOptions>> NatsEngine::prepare() {
   };
 }
 
-// Our own has ended when this runs.
 Result<void> NatsEngine::check_free() {
-  const std::string program = options_.program.filename().native().substr(0, program_size_max);
-  for (const EngineProcess& seen : processes_in(folder_.nats())) {
-    if (seen.program != program) continue;
-    return fail(Errc::conflict,
-                "a nats-server that Meridian did not start (process " +
-                    std::to_string(seen.process) + ") works in " +
-                    quote(folder_.nats().native(), 1024) +
-                    ": stop it, or choose another data folder");
-  }
-  return {};
+  return check_no_server_in(folder_.nats(), options_.program);
 }
 
 Result<std::uint16_t> NatsEngine::read_port() {
@@ -168,23 +140,10 @@ Result<std::uint16_t> NatsEngine::read_port() {
 Async<Result<void>> NatsEngine::probe(Deadline deadline) {
   MERIDIAN_CO_TRY(const std::uint16_t port, read_port());
   const Endpoint at{.host = "127.0.0.1", .port = port, .path = {}};
-  MERIDIAN_CO_TRY(Socket socket, co_await connect(loop_, at, deadline));
-  SocketStream stream(loop_, std::move(socket));
-  const Secret request = make_nats_greeting(token_);
-  MERIDIAN_CO_CHECK(co_await write_all(stream, request.reveal(), deadline));
-  std::array<char, engine_answer_size_max> buffer;
-  std::size_t filled = 0;
-  while (filled < buffer.size()) {
-    MERIDIAN_CO_TRY(const std::size_t size,
-                    co_await read_some(stream, std::span(buffer).subspan(filled), deadline));
-    if (size == 0) co_return fail(Errc::unavailable, "it closed the connection");
-    filled += size;
-    if (auto verdict = judge_nats_answer({buffer.data(), filled})) {
-      if (*verdict) port_.store(port, std::memory_order_release);
-      co_return std::move(*verdict);
-    }
-  }
-  co_return fail(Errc::unavailable, "it answered more than was asked");
+  MERIDIAN_CO_CHECK(
+      co_await greet_server(loop_, at, make_nats_greeting(token_), judge_nats_answer, deadline));
+  port_.store(port, std::memory_order_release);
+  co_return Result<void>();
 }
 
 }  // namespace meridian

@@ -1,23 +1,24 @@
 #include "engines/redis_engine.h"
 
-#include "base/escape.h"
 #include "base/number.h"
 #include "engines/engine_answers.h"
 #include "engines/engine_processes.h"
 #include "engines/secret_file.h"
+#include "engines/server_program.h"
 #include "runtime/child.h"
 
 #include <array>
 #include <signal.h>
-#include <span>
 #include <string>
-#include <unistd.h>
 
 namespace meridian {
 namespace {
 
 constexpr RedisVersion version_min{.major = 7, .minor = 0};  // Knows enable-debug-command.
-constexpr Duration question_timeout = std::chrono::seconds(10);
+constexpr std::array<std::string_view, 2> places{"/usr/local/bin/redis-server",
+                                                 "/usr/bin/redis-server"};
+constexpr ServerProgram redis_server{
+    .name = "redis-server", .wanted = "Redis 7.0 or newer", .places = places};
 
 }  // namespace
 
@@ -58,30 +59,16 @@ StopSignals RedisEngine::stop_signals() const noexcept {
 }
 
 Async<Result<void>> RedisEngine::find_program() {
-  if (options_.program.empty()) {
-    for (const auto* const place : {"/usr/local/bin/redis-server", "/usr/bin/redis-server"}) {
-      if (::access(place, X_OK) != 0) continue;
-      options_.program = place;
-      break;
-    }
-  }
-  if (options_.program.empty()) {
-    co_return fail(Errc::not_found,
-                   "redis-server was not found: apt install redis-server, or name its path in the "
-                   "configuration");
-  }
-  const auto answer = co_await run_program(
-      loop_,
-      {.command = {options_.program.native(), "--version"}, .user = folder_.engine_user()},
-      loop_.after(question_timeout));
-  if (!answer) co_return fail_while("looking for Redis", answer.error());
-  const auto version = parse_redis_version(*answer);
-  if (!version || *version < version_min) {
-    co_return fail(Errc::not_found,
-                   quote(options_.program.native(), 1024) + " is not Redis 7.0 or newer; it says " +
-                       quote(*answer));
-  }
-  version_ = *version;
+  MERIDIAN_CO_TRY(options_.program,
+                  co_await find_server(loop_,
+                                       redis_server,
+                                       options_.program,
+                                       folder_.engine_user(),
+                                       [this](std::string_view said) {
+                                         const auto version = parse_redis_version(said);
+                                         if (version) version_ = *version;
+                                         return version && *version >= version_min;
+                                       }));
   co_return Result<void>();
 }
 
@@ -102,35 +89,13 @@ Async<Result<ChildOptions>> RedisEngine::prepare() {
   };
 }
 
-// Our own has ended when this runs.
 Result<void> RedisEngine::check_free() {
-  const auto there = processes_in(folder_.redis());
-  const std::string program = options_.program.filename().native().substr(0, program_size_max);
-  for (const EngineProcess& seen : there) {
-    if (seen.program != program) continue;
-    return fail(Errc::conflict,
-                "a Redis that Meridian did not start (process " + std::to_string(seen.process) +
-                    ") works in " + quote(folder_.redis().native(), 1024) +
-                    ": stop it, or choose another data folder");
-  }
-  return {};
+  return check_no_server_in(folder_.redis(), options_.program);
 }
 
 Async<Result<void>> RedisEngine::probe(Deadline deadline) {
-  MERIDIAN_CO_TRY(Socket socket, co_await connect(loop_, endpoint(), deadline));
-  SocketStream stream(loop_, std::move(socket));
-  const Secret request = make_redis_greeting(password_);
-  MERIDIAN_CO_CHECK(co_await write_all(stream, request.reveal(), deadline));
-  std::array<char, engine_answer_size_max> buffer;
-  std::size_t filled = 0;
-  while (filled < buffer.size()) {
-    MERIDIAN_CO_TRY(const std::size_t size,
-                    co_await read_some(stream, std::span(buffer).subspan(filled), deadline));
-    if (size == 0) co_return fail(Errc::unavailable, "it closed the connection");
-    filled += size;
-    if (auto verdict = judge_redis_answer({buffer.data(), filled})) co_return std::move(*verdict);
-  }
-  co_return fail(Errc::unavailable, "it answered more than was asked");
+  co_return co_await greet_server(
+      loop_, endpoint(), make_redis_greeting(password_), judge_redis_answer, deadline);
 }
 
 }  // namespace meridian

@@ -3,6 +3,7 @@
 #include "base/escape.h"
 #include "wire/postgres/framing.h"
 #include "wire/postgres/frontend_writer.h"
+#include "wire/postgres/refusal.h"
 
 #include <array>
 #include <optional>
@@ -186,7 +187,30 @@ Async<Result<std::unique_ptr<Backend>>> Connector::open(EpollLoop& loop,
                                                         std::string database,
                                                         SessionDefaults defaults,
                                                         Deadline deadline) {
-  MERIDIAN_CO_TRY(Secret password, password_of_(role));
+  Result<Secret> password = passwords_.now(role);
+  if (!password) password = co_await passwords_.after(role, Secret(), deadline);
+  if (!password) co_return std::unexpected(password.error());
+  auto backend = co_await log_in(loop, role, database, defaults, *password, deadline);
+  if (backend || !postgres::is_password_refused(backend.error())) co_return backend;
+  // Only once more: a role that the server refuses for another reason is not knocked at for ever.
+  password = co_await passwords_.after(role, *std::move(password), deadline);
+  if (!password) co_return fail_while(backend.error().detail(), password.error());
+  backend = co_await log_in(loop, role, database, defaults, *std::move(password), deadline);
+  if (!backend && postgres::is_password_refused(backend.error())) {
+    // That is not about the client, whose own password was good.
+    co_return fail(Errc::unavailable,
+                   "the database refuses role " + quote(role) +
+                       " with the password that was just set: " + backend.error().detail());
+  }
+  co_return backend;
+}
+
+Async<Result<std::unique_ptr<Backend>>> Connector::log_in(EpollLoop& loop,
+                                                          std::string role,
+                                                          std::string database,
+                                                          SessionDefaults defaults,
+                                                          Secret password,
+                                                          Deadline deadline) {
   MERIDIAN_CO_TRY(Connected connected, co_await connect(loop, deadline));
   Login login(*connected.stream, deadline);
   std::string startup;

@@ -31,12 +31,18 @@ class Connector final : public BackendSource {
  public:
   static constexpr std::size_t login_bytes_max = 64 * 1024;  // Of everything that the server says.
 
-  // `password_of` gives a role's password of now; any thread.
-  using PasswordOf = std::function<Result<Secret>(std::string_view role)>;
+  // Of the roles; any thread.
+  struct Passwords {
+    std::function<Result<Secret>(std::string_view role)> now;
+    // When the server refused that one, or there was none (`refused` is empty): another, or the
+    // same that was set anew.
+    std::function<Async<Result<Secret>>(std::string role, Secret refused, Deadline deadline)> after;
+  };
 
-  Connector(ServerOptions server, PasswordOf password_of, BlockingPool& blocking)
-      : server_(std::move(server)), password_of_(std::move(password_of)), blocking_(blocking) {}
+  Connector(ServerOptions server, Passwords passwords, BlockingPool& blocking)
+      : server_(std::move(server)), passwords_(std::move(passwords)), blocking_(blocking) {}
 
+  // Where the server refuses the password, it is asked for anew and tried once more.
   Async<Result<std::unique_ptr<Backend>>> open(EpollLoop& loop,
                                                std::string role,
                                                std::string database,
@@ -56,9 +62,15 @@ class Connector final : public BackendSource {
     SocketStream* socket = nullptr;
   };
   Async<Result<Connected>> connect(EpollLoop& loop, Deadline deadline);
+  Async<Result<std::unique_ptr<Backend>>> log_in(EpollLoop& loop,
+                                                 std::string role,
+                                                 std::string database,
+                                                 SessionDefaults defaults,
+                                                 Secret password,
+                                                 Deadline deadline);
 
   ServerOptions server_;
-  PasswordOf password_of_;
+  Passwords passwords_;
   BlockingPool& blocking_;
 };
 

@@ -14,8 +14,11 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <string>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
@@ -101,6 +104,27 @@ TEST(Sockets, UnixSocketsCarryBytesBothWays) {
       std::filesystem::temp_directory_path() / ("meridian-" + std::to_string(::getpid()));
   run([&](EpollLoop& loop) { return exchange_bytes(loop, "unix:" + path); });
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(Sockets, BothEndsAskAfterAPeerThatSaysNothing) {
+  run([](EpollLoop& loop) -> Async<> {
+    auto listener = Listener::listen(loop, *Endpoint::parse("127.0.0.1:0"));
+    auto made = co_await connect(loop, (*listener)->endpoint(), loop.after(seconds(5)));
+    auto accepted = co_await (*listener)->accept();
+    for (const Socket* socket : {&*made, &*accepted}) {
+      const auto option = [&](int level, int name) {
+        int value = -1;
+        socklen_t size = sizeof(value);
+        ::getsockopt(socket->file.fd(), level, name, &value, &size);
+        return value;
+      };
+      EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+      EXPECT_EQ(seconds(option(IPPROTO_TCP, TCP_KEEPIDLE)), keepalive_idle);
+      EXPECT_EQ(seconds(option(IPPROTO_TCP, TCP_KEEPINTVL)), keepalive_interval);
+      EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPCNT), keepalive_count);
+      EXPECT_EQ(option(IPPROTO_TCP, TCP_NODELAY), 1);
+    }
+  });
 }
 
 TEST(Sockets, AListenerDoesNotTakeAPlaceThatIsTaken) {

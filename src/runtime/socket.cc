@@ -133,13 +133,17 @@ Peer to_peer(const sockaddr_storage& storage, int fd) {
   return peer;
 }
 
-void set_no_delay(int fd) noexcept {
-  const int on = 1;
-  ::setsockopt(fd,
-               IPPROTO_TCP,
-               TCP_NODELAY,
-               &on,
-               sizeof(on));  // Fails on a Unix socket, which has no delay.
+// For a TCP socket; those that a listener accepts have it from the listener.
+void set_up(int fd) noexcept {
+  const auto set = [&](int level, int option, auto value) {
+    const auto number = static_cast<int>(value);
+    ::setsockopt(fd, level, option, &number, sizeof(number));
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, keepalive_idle / std::chrono::seconds(1));
+  set(IPPROTO_TCP, TCP_KEEPINTVL, keepalive_interval / std::chrono::seconds(1));
+  set(IPPROTO_TCP, TCP_KEEPCNT, keepalive_count);
 }
 
 }  // namespace
@@ -299,6 +303,7 @@ Result<std::unique_ptr<Listener>> Listener::listen(EpollLoop& loop, Endpoint end
   } else {
     const int on = 1;
     ::setsockopt(file.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    set_up(file.fd());
   }
   if (::bind(file.fd(), address.pointer(), address.size) != 0)
     return trouble("listening on", errno);
@@ -330,7 +335,6 @@ Async<Result<Socket>> Listener::accept() {
       File file(
           ::accept4(file_.fd(), address.pointer(), &address.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (file.open()) {
-        set_no_delay(file.fd());
         Peer peer = to_peer(address.storage, file.fd());
         if (peer.unix_socket) peer.address = endpoint_.path;
         co_return Socket{.file = std::move(file), .peer = std::move(peer)};
@@ -352,7 +356,7 @@ Async<Result<Socket>> connect(EpollLoop& loop, Endpoint endpoint, Deadline deadl
   MERIDIAN_CO_TRY(Address address, to_address(endpoint));
   File file(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!file.open()) co_return fail(error_code(errno), "making a socket: " + error_text(errno));
-  set_no_delay(file.fd());
+  if (!endpoint.is_unix()) set_up(file.fd());
   const auto attempt = [&] {
     return ::connect(file.fd(), address.pointer(), address.size) == 0 ? 0 : errno;
   };

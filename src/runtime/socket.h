@@ -32,6 +32,12 @@ struct Endpoint {
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
+// A peer that its machine or the network took away says nothing. Where nothing else is sent, the
+// system asks after it, and the connection fails once it has not answered: after a minute.
+inline constexpr Duration keepalive_idle = std::chrono::seconds(30);
+inline constexpr Duration keepalive_interval = std::chrono::seconds(10);
+inline constexpr int keepalive_count = 3;
+
 // A connection that has been accepted or made, not yet bound to a loop.
 struct Socket {
   File file;

@@ -540,7 +540,7 @@ Async<> IngestRule::serve(Run& run, std::size_t index) {
                 .request = RequestId::make(loop_.wall_now(), loop_.random())};
     for (int attempt = 1;; ++attempt) {
       claim.floor = run.progress.floor();
-      claim.now = loop_.wall_now();
+      claim.day = parts_.ledger_day;
       result = co_await worker.session->commit(batch, claim);
       if (result.next != BatchResult::Next::again) break;
       counters_->retries.add();

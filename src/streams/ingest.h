@@ -45,6 +45,9 @@ struct IngestParts {
   trail::TrailWriter& trail;
   Metrics& metrics;
   NodeRun run;  // Who holds the leases.
+  // To which the ledger's rows belong: what meridian.ingest_rotate() said last. By no clock of this
+  // machine, or a jump would lead to where there is no partition.
+  std::int32_t ledger_day = 0;
   // For tests alone: acknowledges what was not committed, and trusts the stream's position.
   bool ack_before_commit = false;
 };

@@ -186,8 +186,10 @@ Result<void> IngestBatch::read_value(const Rule& rule,
     put(kind == ParameterKind::number ? found->alternative : found->text);
     return {};
   }
-  if (kind == ParameterKind::array && found->kind == json::FieldKind::array) {
-    auto array = json::to_sql_array(found->raw);
+  const bool takes_list = kind == ParameterKind::array || kind == ParameterKind::number_array;
+  if (takes_list && found->kind == json::FieldKind::array) {
+    const bool numbers = kind == ParameterKind::number_array && !found->alternative.empty();
+    auto array = json::to_sql_array(numbers ? found->alternative : found->raw);
     if (!array) return fail_while(field.path, array.error());
     put(*array);
     return {};
@@ -195,7 +197,7 @@ Result<void> IngestBatch::read_value(const Rule& rule,
   if (found->kind == json::FieldKind::object || found->kind == json::FieldKind::array) {
     return fail(Errc::invalid,
                 quote(field.path) + " is an " + std::string(to_string(found->kind)) +
-                    ", and the column takes a plain value");
+                    ", and the column takes " + (takes_list ? "an array" : "a plain value"));
   }
   // A text of the database has no NUL.
   if (found->text.contains('\0')) {

@@ -20,7 +20,7 @@
 namespace meridian {
 
 // What a parameter's type wants its values to be.
-enum class ParameterKind : std::uint8_t { text, bytes, json, array, number };
+enum class ParameterKind : std::uint8_t { text, bytes, json, array, number, number_array };
 
 enum class Fate : std::uint8_t {
   row,        // It is to become one.

@@ -23,11 +23,13 @@ const std::string load_sql =
     " FROM (SELECT * FROM made UNION ALL SELECT * FROM meridian.ingest_rules WHERE name "
     "="
     " $1) AS r LIMIT 1";
+// In one statement: what the ledger forgets is noted with the rule in the same transaction.
 constexpr std::string_view floor_sql =
-    "SELECT floor, floor_time FROM (SELECT floor, floor_time FROM meridian.ingest_batches WHERE "
-    "rule"
-    " = $1::integer AND incarnation = $2::bigint AND kind = 0 ORDER BY last_sequence DESC LIMIT"
-    " 1000) AS b ORDER BY floor DESC LIMIT 1";
+    "SELECT floor, floor_time FROM (SELECT floor, floor_time FROM meridian.ingest_rules WHERE"
+    " id = $1::integer AND incarnation = $2::bigint UNION ALL"
+    " (SELECT floor, floor_time FROM meridian.ingest_batches WHERE rule = $1::integer AND"
+    " incarnation = $2::bigint AND kind = 0 ORDER BY last_sequence DESC LIMIT 1000)) AS b"
+    " ORDER BY floor DESC, floor_time DESC LIMIT 1";
 constexpr std::string_view ledger_sql =
     "SELECT encode(entries, 'hex') FROM meridian.ingest_batches WHERE rule = $1::integer AND"
     " incarnation = $2::bigint AND kind = 0 AND last_sequence > $3::bigint";

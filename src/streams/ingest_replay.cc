@@ -30,7 +30,7 @@ constexpr std::string_view ledger_after_sql =
     "SELECT kind, encode(entries, 'hex'), skipped::text FROM meridian.ingest_batches WHERE rule ="
     " $1::integer AND incarnation = $2::bigint AND kind IN (0, 1, 2) AND last_sequence > $3::bigint"
     " AND last_time > $4::bigint"
-    " ORDER BY committed_at";
+    " ORDER BY ordinal NULLS FIRST, committed_at";
 constexpr std::string_view dead_after_sql =
     "SELECT sequence, stored_at FROM meridian.dead_letters WHERE rule = $1::integer AND "
     "incarnation ="
@@ -83,7 +83,6 @@ Async<Result<IngestRule::Counts>> IngestRule::retry(std::vector<std::int64_t> le
   if (rows.empty()) co_return counts;
   Claim claim{.kind = BatchKind::retry,
               .incarnation = kept.incarnation,
-              .now = loop_.wall_now(),
               .request = RequestId::make(loop_.wall_now(), loop_.random())};
   std::vector<IngestMessage> messages;
   for (std::size_t row = 0; row < rows.count(); ++row) {
@@ -275,7 +274,7 @@ Async<Result<void>> IngestRule::run_replay(ReplayOptions options) {
                           .number = ++number,
                           .kind = options.into.empty() ? BatchKind::replay : BatchKind::copy,
                           .incarnation = kept.incarnation,
-                          .now = loop_.wall_now(),
+                          .day = parts_.ledger_day,
                           .request = RequestId::make(loop_.wall_now(), loop_.random())};
         const Time from = loop_.now();
         BatchResult result;
@@ -436,7 +435,7 @@ Async<Result<IngestRule::Counts>> IngestRule::undo(const Kept& kept,
                     .number = ++batch_number_,
                     .kind = BatchKind::rollback,
                     .incarnation = kept.incarnation,
-                    .now = loop_.wall_now(),
+                    .day = parts_.ledger_day,
                     .request = RequestId::make(loop_.wall_now(), loop_.random())};
   const Time from = loop_.now();
   BatchResult result;

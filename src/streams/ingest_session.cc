@@ -25,6 +25,16 @@ constexpr std::string_view reclaim_sql =
 constexpr std::size_t claim_parameters_count = 7;
 // What the database tells of the transaction (the feed, the outbox) carries it.
 constexpr std::string_view stamp_sql = "SELECT set_config('meridian.request_id', $1::text, false)";
+// The parameters' types. A domain over an array has no element type of its own; that of its base
+// counts.
+constexpr std::string_view types_sql =
+    "WITH RECURSIVE base AS (SELECT oid AS type, oid AS at FROM pg_catalog.pg_type"
+    " WHERE oid = ANY ($1::oid[]) UNION ALL SELECT b.type, t.typbasetype FROM base b"
+    " JOIN pg_catalog.pg_type t ON t.oid = b.at WHERE t.typtype = 'd')"
+    " SELECT t.oid, pg_catalog.format_type(t.oid, NULL), t.typcategory, e.typcategory"
+    " FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type"
+    " JOIN pg_catalog.pg_type a ON a.oid = b.at AND a.typtype <> 'd'"
+    " LEFT JOIN pg_catalog.pg_type e ON e.oid = a.typelem";
 // Rows that are sent at once.
 constexpr std::size_t rows_at_once_max = 1'000;
 constexpr std::string_view bury_sql =
@@ -182,19 +192,17 @@ Async<Result<void>> IngestSession::prepare(Deadline deadline) {
   std::string list = "{";
   for (const std::uint32_t type : described->parameter_types)
     list += (list.size() > 1 ? "," : "") + std::to_string(type);
-  MERIDIAN_CO_TRY(
-      const Rows types,
-      co_await session_->query("SELECT t.oid, pg_catalog.format_type(t.oid, NULL), t.typcategory"
-                               " FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::oid[])",
-                               {list + "}"},
-                               deadline));
+  MERIDIAN_CO_TRY(const Rows types,
+                  co_await session_->query(std::string(types_sql), {list + "}"}, deadline));
   for (const std::uint32_t type : described->parameter_types) {
     ParameterKind kind = ParameterKind::text;
     std::string name;
     for (std::size_t row = 0; row < types.count(); ++row) {
       if (parse_number<std::uint32_t>(types.text(row, 0)) != type) continue;
       name = types.text(row, 1);
-      if (types.text(row, 2) == "A") kind = ParameterKind::array;
+      if (types.text(row, 2) == "A") {
+        kind = types.text(row, 3) == "N" ? ParameterKind::number_array : ParameterKind::array;
+      }
       if (types.text(row, 2) == "N") kind = ParameterKind::number;
     }
     if (type == oid::bytea) kind = ParameterKind::bytes;
@@ -319,9 +327,6 @@ Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
       std::ranges::minmax(places, {}, [](const StreamPlace& place) { return place.sequence; });
   const auto [oldest, newest] =
       std::ranges::minmax(places, {}, [](const StreamPlace& place) { return place.time; });
-  constexpr std::chrono::sys_days first_day =
-      std::chrono::year(2000) / std::chrono::January / std::chrono::day(1);
-  const auto day = std::chrono::floor<std::chrono::days>(claim.now) - first_day;
   const auto number = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
   for (const std::int64_t value : {std::int64_t{rule_id_},
                                    number(claim.epoch),
@@ -335,7 +340,7 @@ Async<BatchResult> IngestSession::commit(IngestBatch& batch, Claim claim) {
                                    number(claim.floor.sequence),
                                    claim.floor.time,
                                    number(batch.count()),
-                                   std::int64_t{day.count()}}) {
+                                   std::int64_t{claim.day}}) {
     sent.head.add(value);
   }
   if (rule_.statement().insert && !batch.any_dead() && claim.kind != BatchKind::retry &&

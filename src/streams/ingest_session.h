@@ -37,7 +37,7 @@ struct Claim {
   BatchKind kind = BatchKind::ingest;
   std::int64_t incarnation = 1;
   StreamPlace floor{};
-  WallTime now{};
+  std::int32_t day = 0;  // As of IngestParts.
   // Of its own, for a transaction of messages of several requests.
   RequestId request{};
   std::vector<std::int64_t> letters{};  // Of a retry: the dead letters, in the batch's order.

@@ -94,10 +94,12 @@ bool matches(std::string_view pattern, std::string_view bytes) {
 class PostgresFront {
  public:
   explicit PostgresFront(RedisDoorNode& node)
-      : connector_(
-            {.endpoint = {}, .tls = nullptr, .tls_name = {}},
-            [](std::string_view) -> Result<Secret> { return fail(Errc::unavailable, "none"); },
-            blocking_),
+      : connector_({.endpoint = {}, .tls = nullptr, .tls_name = {}},
+                   {.now = [](std::string_view) -> Result<Secret> { return nothing(); },
+                    .after = [](std::string, Secret, Deadline) -> Async<Result<Secret>> {
+                      co_return nothing();
+                    }},
+                   blocking_),
         pools_(connector_, node.world.metrics),
         limiter_({}),
         door_(make_postgres_door({.loop = clock_,
@@ -117,6 +119,8 @@ class PostgresFront {
   Door& door() noexcept { return *door_; }
 
  private:
+  static std::unexpected<Error> nothing() { return fail(Errc::unavailable, "none"); }
+
   EpollLoop clock_;  // Never runs: the visits are in virtual time.
   BlockingPool blocking_{1};
   Connector connector_;

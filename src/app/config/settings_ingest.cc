@@ -222,13 +222,16 @@ void add_ingest_settings(SettingTable& table) {
       DurationType{.min = minutes(1), .max = days(90)},
       {.documentation =
            "How long at least the producers' message ids (Nats-Msg-Id) are remembered: "
-           "a message that comes again later is a new one.",
+           "a message that comes again later is a new one. Time in which a node runs; "
+           "jumps of a clock do not count.",
        .example = "7d"});
   table.setting<Config>(
       "streams.ledger_kept",
       [](auto& config) -> auto& { return config.streams.ledger_kept; },
       DurationType{.min = days(1), .max = days(3650)},
-      {.documentation = "How long the ledger of committed batches is kept, by days.",
+      {.documentation =
+           "How long the ledger of committed batches is kept, by days; what a rule needs to "
+           "go on stays. A rollback reaches no further back.",
        .example = "90d"});
 }
 

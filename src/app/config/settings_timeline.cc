@@ -257,8 +257,9 @@ void add_timeline_settings(SettingTable& table) {
       [](auto& config) -> auto& { return config.timeline.manage_roles; },
       UnsetType<FlagType>{},
       {.documentation =
-           "Whether Meridian makes a login role in the database for each role of this file, and "
-           "keeps its password, which nobody else knows. It never grants rights.",
+           "Whether Meridian makes a login role in the database for each role of this file that "
+           "has none there; else a node does not start without it. In both cases it sets and keeps "
+           "the role's password, which nobody else knows, and never grants rights.",
        .example = "true",
        .default_text = "true with an owned PostgreSQL, else false"});
   table.setting<Config>(

@@ -91,9 +91,8 @@ class PostgresDoor final : public Door {
     const Shield shield(co_await this_fibre());
     std::string message;
     append_complaint(message, postgres::Severity::fatal, error, visit.request(), true);
-    const Deadline deadline = shared_.parts.loop.after(shared_.parts.limits.farewell_timeout);
-    (void)co_await write_all(visit.stream(), message, deadline);
-    co_await say_goodbye(visit.stream(), deadline);
+    (void)co_await write_all(
+        visit.stream(), message, shared_.parts.loop.after(shared_.parts.limits.farewell_timeout));
   }
 
   // The client reads the end of its connection when the server has been told, as from a server:

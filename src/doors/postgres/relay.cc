@@ -255,7 +255,7 @@ Async<> Relay::cancel_backend(CancelKeys::Done done) {
       backend_->key().key,
       shared_.parts.loop.after(shared_.parts.limits.cancel_timeout));
   // Whether it arrived is not known then, so nobody else may have the backend.
-  if (!sent) lost_ = true;
+  if (!sent) tainted_ = true;
   --cancelling_;
   cancelled_.notify_all();
   if (done) done();
@@ -317,7 +317,7 @@ Async<> Relay::release_backend() {
   while (cancelling_ > 0)
     (void)co_await cancelled_.wait();
   co_await server_side_.close();
-  const bool clean = !lost_ && conversation_.at_rest() && to_backend_.empty() &&
+  const bool clean = !lost_ && !tainted_ && conversation_.at_rest() && to_backend_.empty() &&
                      from_backend_.empty() && !client_framer_->passing() &&
                      !server_framer_->passing();
   if (clean) {

@@ -170,6 +170,7 @@ class Relay final : public VisitControl {
   Time cancel_again_at_{};
   bool server_ended_ = false;     // It has told the client why.
   bool lost_ = false;             // The backend is gone, or not to be believed any more.
+  bool tainted_ = false;          // A cancel may still come to the backend.
   std::optional<Error> refused_;  // The server did not take what was injected.
   std::optional<LostSettings> lost_settings_;  // To be put back; the identity always is.
   std::uint32_t cancelling_ = 0;

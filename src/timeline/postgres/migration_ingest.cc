@@ -252,10 +252,110 @@ $body$)sql",
   meridian.check_ingest_proof(text, integer) FROM PUBLIC)sql",
 };
 
+// Wall clocks jump; what is remembered must not be dropped by that, nor be kept for ever.
+constexpr std::array<std::string_view, 7> counted_time{
+    R"sql(CREATE TABLE meridian.ingest_clock (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  counted timestamptz NOT NULL,
+  looked_at timestamptz NOT NULL))sql",
+    R"sql(COMMENT ON TABLE meridian.ingest_clock IS
+  'The clock by which ids and the ledger are dropped: the time in which a node was there to look '
+  'at the database''s clock. It does not follow the jumps of that one.')sql",
+    R"sql(INSERT INTO meridian.ingest_clock (counted, looked_at)
+SELECT least(max(opened_at), clock_timestamp()), clock_timestamp()
+  FROM meridian.ingest_generations)sql",
+    // By that clock from now on; one of them may be of a day on which the other was ahead.
+    R"sql(UPDATE meridian.ingest_generations SET opened_at = least(opened_at, c.counted)
+FROM meridian.ingest_clock c)sql",
+    "DROP FUNCTION meridian.ingest_rotate(interval, interval)",
+    // counted_max: what may have passed since the last look. day: since 2000-01-01, that to which
+    // the ledger's rows belong now. passed: by the database's clock, in whole seconds.
+    R"sql(CREATE FUNCTION meridian.ingest_rotate(
+  window_kept interval, ledger_kept interval, counted_max interval,
+  OUT day integer, OUT passed bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $body$
+#variable_conflict use_column
+DECLARE
+  present timestamptz := clock_timestamp();
+  clock meridian.ingest_clock;
+  today date;
+  edge date;
+  old text[];
+  newest integer;
+  opened timestamptz;
+  each text;
+BEGIN
+  -- Other nodes wait here: one looks at a time.
+  SELECT * INTO STRICT clock FROM meridian.ingest_clock FOR UPDATE;
+  clock.counted := clock.counted
+    + least(greatest(present - clock.looked_at, interval '0'), counted_max);
+  passed := extract(epoch FROM present - clock.looked_at);
+  UPDATE meridian.ingest_clock SET counted = clock.counted, looked_at = present;
+  today := (clock.counted AT TIME ZONE 'UTC')::date;
+  day := today - date '2000-01-01';
+
+  FOR i IN 0 .. 2 LOOP
+    IF to_regclass(format('meridian.ingest_batches_%s', to_char(today + i, 'YYYYMMDD'))) IS NULL
+    THEN
+      EXECUTE format('CREATE TABLE meridian.ingest_batches_%s PARTITION OF meridian.ingest_batches'
+        ' FOR VALUES FROM (%L) TO (%L)', to_char(today + i, 'YYYYMMDD'), today + i, today + i + 1);
+    END IF;
+  END LOOP;
+  edge := (today - ledger_kept)::date;
+  old := ARRAY(SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
+    WHERE h.inhparent = 'meridian.ingest_batches'::regclass
+      AND c.relname < 'ingest_batches_' || to_char(edge, 'YYYYMMDD'));
+  IF cardinality(old) > 0 THEN
+    -- Where a rule goes on stays known, however long nothing has come for it.
+    UPDATE meridian.ingest_rules r
+      SET floor = f.floor, floor_time = greatest(r.floor_time, f.floor_time)
+      FROM meridian.ingest_rules s CROSS JOIN LATERAL (
+        SELECT max(floor) AS floor, max(floor_time) AS floor_time FROM (
+          SELECT b.floor, b.floor_time FROM meridian.ingest_batches b
+          WHERE b.rule = s.id AND b.incarnation = s.incarnation AND b.kind = 0
+          ORDER BY b.last_sequence DESC LIMIT 1000) AS b) AS f
+      WHERE r.id = s.id AND r.incarnation = s.incarnation AND f.floor > r.floor;
+    UPDATE meridian.ingest_batches b SET day = today
+      FROM meridian.ingest_rules r
+      WHERE b.day < edge AND b.rule = r.id AND b.incarnation = r.incarnation AND b.kind = 0
+        AND b.last_sequence > r.floor;
+    FOREACH each IN ARRAY old LOOP
+      EXECUTE format('DROP TABLE meridian.%I', each);
+    END LOOP;
+  END IF;
+
+  SELECT generation, opened_at INTO newest, opened FROM meridian.ingest_generations
+    ORDER BY generation DESC LIMIT 1;
+  IF newest IS NULL OR opened <= clock.counted - window_kept THEN
+    -- Batches that write into the newest one are waited for.
+    LOCK TABLE meridian.ingest_generations IN ACCESS EXCLUSIVE MODE;
+    newest := coalesce(newest, 0) + 1;
+    EXECUTE format('CREATE TABLE meridian.ingest_ids_%s PARTITION OF meridian.ingest_ids'
+      ' FOR VALUES IN (%s)', newest, newest);
+    INSERT INTO meridian.ingest_generations (generation, opened_at) VALUES (newest, clock.counted);
+    DELETE FROM meridian.ingest_generations WHERE generation < newest - 1;
+    FOR each IN SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
+      WHERE h.inhparent = 'meridian.ingest_ids'::regclass
+        AND c.relname NOT IN
+          (format('ingest_ids_%s', newest), format('ingest_ids_%s', newest - 1))
+    LOOP
+      EXECUTE format('DROP TABLE meridian.%I', each);
+    END LOOP;
+  END IF;
+END
+$body$)sql",
+    R"sql(REVOKE ALL ON FUNCTION meridian.ingest_rotate(interval, interval, interval)
+FROM PUBLIC)sql",
+};
+
 }  // namespace
 
 std::span<const std::string_view> ingest_migration() noexcept {
   return statements;
+}
+
+std::span<const std::string_view> ingest_clock_migration() noexcept {
+  return counted_time;
 }
 
 }  // namespace meridian

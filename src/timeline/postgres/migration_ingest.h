@@ -1,5 +1,5 @@
 #pragma once
-// The migration that brings what ingest keeps in the database (streams/ingest.h).
+// The migrations that bring what ingest keeps in the database (streams/ingest.h).
 
 #include <span>
 #include <string_view>
@@ -7,5 +7,7 @@
 namespace meridian {
 
 std::span<const std::string_view> ingest_migration() noexcept;
+// Drops by counted time and not by the database's clock.
+std::span<const std::string_view> ingest_clock_migration() noexcept;
 
 }  // namespace meridian

@@ -158,7 +158,19 @@ constexpr std::array<std::string_view, 1> seventh{
     "CREATE INDEX outbox_batches_id_max ON meridian.outbox_batches (id_max)",
 };
 
-const std::array<Migration, 7> all{
+constexpr std::array<std::string_view, 4> ninth{
+    // The order in which a rollback reads the ledger; by the clock, one that was set back in
+    // between
+    // would hide a replay behind what it did again. Earlier rows have none.
+    "CREATE SEQUENCE meridian.ingest_ordinal",
+    "ALTER TABLE meridian.ingest_batches ADD COLUMN ordinal bigint",
+    "ALTER TABLE meridian.ingest_batches ALTER COLUMN ordinal"
+    " SET DEFAULT nextval('meridian.ingest_ordinal')",
+    R"sql(COMMENT ON COLUMN meridian.ingest_batches.ordinal IS
+  'The order of the batches, whatever the clock said.')sql",
+};
+
+const std::array<Migration, 9> all{
     Migration{.version = 1, .name = "revocations and trail heads", .statements = first},
     Migration{.version = 2, .name = "who asks, inside the database", .statements = second},
     Migration{.version = 3, .name = "changes of the schema", .statements = third},
@@ -166,6 +178,10 @@ const std::array<Migration, 7> all{
     Migration{.version = 5, .name = "leases and the outbox", .statements = outbox_schema},
     Migration{.version = 6, .name = "ingest", .statements = ingest_migration()},
     Migration{.version = 7, .name = "batches of the outbox by their rows", .statements = seventh},
+    Migration{.version = 8,
+              .name = "time that ingest has counted",
+              .statements = ingest_clock_migration()},
+    Migration{.version = 9, .name = "the ledger's order", .statements = ninth},
 };
 
 // Chosen once: the first eight bytes of "meridian" as a number.
@@ -228,27 +244,26 @@ Async<Result<void>> install_schema_watch(PostgresSession& session, Deadline dead
     std::string_view event;
     std::string_view function;
   };
+  constexpr std::string_view present =
+      "SELECT evtenabled = 'A' FROM pg_catalog.pg_event_trigger WHERE evtname = $1";
   constexpr std::array triggers{
       Trigger{"meridian_schema_change", "ddl_command_end", "meridian.note_schema_change"},
       Trigger{"meridian_schema_drop", "sql_drop", "meridian.note_schema_drop"}};
   for (const Trigger& trigger : triggers) {
-    MERIDIAN_CO_TRY(
-        const Rows rows,
-        co_await session.query(
-            "SELECT evtenabled = 'A' FROM pg_catalog.pg_event_trigger WHERE evtname = $1",
-            {trigger.name},
-            deadline));
+    MERIDIAN_CO_TRY(const Rows rows, co_await session.query(present, {trigger.name}, deadline));
+    if (!rows.empty() && rows.flag(0, 0)) continue;
     const std::string name(trigger.name);
-    std::vector<std::string> statements;
+    std::vector<std::string> statements{std::string(patience), std::string(lock)};
     if (rows.empty()) {
       statements.push_back("CREATE EVENT TRIGGER " + name + " ON " + std::string(trigger.event) +
                            " EXECUTE FUNCTION " + std::string(trigger.function) + "()");
     }
-    if (rows.empty() || !rows.flag(0, 0)) {
-      statements.push_back("ALTER EVENT TRIGGER " + name + " ENABLE ALWAYS");
-    }
-    if (statements.empty()) continue;
-    MERIDIAN_CO_CHECK(co_await session.transact(std::move(statements), deadline));
+    statements.push_back("ALTER EVENT TRIGGER " + name + " ENABLE ALWAYS");
+    auto installed = co_await session.transact(std::move(statements), deadline);
+    if (installed) continue;
+    // Another node may have been faster.
+    auto again = co_await session.query(present, {trigger.name}, deadline);
+    if (!again || again->empty() || !again->flag(0, 0)) co_return installed;
   }
   co_return Result<void>();
 }

@@ -1,9 +1,11 @@
 #include "timeline/postgres/session.h"
 
 #include "base/escape.h"
+#include "wire/postgres/refusal.h"
 
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
@@ -37,6 +39,31 @@ Error to_error(const pg_result* result) {
   if (hint) text += " (" + one_line(hint) + ")";
   if (sqlstate) text += " [" + std::string(sqlstate) + "]";
   return Error(to_errc(sqlstate ? sqlstate : "08006"), std::move(text));
+}
+
+// Of a text in libpq's verbose form, `...: FATAL:  28P01: text`, with more lines behind it. There
+// is no other way to a login's code, and the text is in the server's language.
+Error to_login_error(const char* said) {
+  constexpr std::string_view before = ":  ";
+  constexpr std::size_t size = 5;
+  const std::string text(said ? said : "");
+  const auto is_code = [](std::string_view code) {
+    return code.size() == size + 2 && code.ends_with(": ") &&
+           std::ranges::all_of(code.substr(0, size), [](char c) {
+             return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
+           });
+  };
+  for (std::size_t at = text.find(before); at != std::string::npos;
+       at = text.find(before, at + 1)) {
+    const std::size_t code = at + before.size();
+    if (!is_code(std::string_view(text).substr(code, size + 2))) continue;
+    const std::string sqlstate = text.substr(code, size);
+    std::string line = text.substr(0, code) + text.substr(code + size + 2);
+    line.resize(std::min(line.size(), line.find('\n', code)));
+    return Error(sqlstate.starts_with("28") ? Errc::denied : Errc::unavailable,
+                 one_line(line.c_str()) + " [" + sqlstate + "]");
+  }
+  return Error(Errc::unavailable, one_line(text.c_str()));
 }
 
 StatementFailure to_failure(const pg_result* result, std::size_t command) {
@@ -92,9 +119,7 @@ Async<Result<void>> finish_connecting(EpollLoop& loop, pg_conn* connection, Dead
     const PostgresPollingStatusType status = ::PQconnectPoll(connection);
     if (status == PGRES_POLLING_OK) co_return Result<void>();
     if (status == PGRES_POLLING_FAILED) {
-      const std::string text = one_line(::PQerrorMessage(connection));
-      const bool refused = text.contains("authentication failed") || text.contains("pg_hba.conf");
-      co_return fail(refused ? Errc::denied : Errc::unavailable, text);
+      co_return std::unexpected(to_login_error(::PQerrorMessage(connection)));
     }
     // The descriptor may be another one after each step.
     EpollLoop::Watch watch(loop, ::PQsocket(connection));
@@ -147,6 +172,7 @@ PostgresSession::PostgresSession(EpollLoop& loop,
       flush_(std::make_unique<Flush>(*this)),
       flushing_(loop),
       scope_(loop) {
+  ::PQsetErrorVerbosity(connection_, PQERRORS_DEFAULT);
   ::PQsetnonblocking(connection_, 1);
   if (replication) return;
   MERIDIAN_ASSERT(::PQenterPipelineMode(connection_) == 1);
@@ -167,6 +193,19 @@ Async<> PostgresSession::close() {
 Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLoop& loop,
                                                                          PostgresOptions options,
                                                                          Deadline deadline) {
+  auto session = co_await log_in(loop, options, deadline);
+  if (session || !options.password_after || !postgres::is_password_refused(session.error())) {
+    co_return session;
+  }
+  auto password = co_await options.password_after(options.password, deadline);
+  if (!password) co_return fail_while(session.error().detail(), password.error());
+  options.password = *std::move(password);
+  co_return co_await log_in(loop, options, deadline);
+}
+
+Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::log_in(EpollLoop& loop,
+                                                                        PostgresOptions& options,
+                                                                        Deadline deadline) {
   const std::string password(options.password.reveal());
   std::vector<std::pair<const char*, const char*>> settings{{"dbname", options.url.c_str()}};
   if (!options.user.empty()) settings.emplace_back("user", options.user.c_str());
@@ -224,6 +263,7 @@ Async<Result<std::unique_ptr<PostgresSession>>> PostgresSession::connect(EpollLo
     ::PQfinish(connection);
     co_return fail(Errc::unavailable, std::move(text));
   }
+  ::PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
   auto connected = co_await finish_connecting(loop, connection, deadline);
   if (!connected) {
     ::PQfinish(connection);

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -37,6 +38,9 @@ struct PostgresOptions {
   std::string url;
   std::string user{};  // Overrides the URL's.
   Secret password{};
+  // Asked once when the server refuses the password: another, or the same that was set anew. May be
+  // empty.
+  std::function<Async<Result<Secret>>(Secret refused, Deadline deadline)> password_after{};
   std::string database{};  // Overrides the URL's.
   std::string application_name = "meridian";
   bool replication = false;  // A walsender: simple statements and the replication commands alone.
@@ -155,6 +159,9 @@ class PostgresSession {
   };
   class Flush;
 
+  static Async<Result<std::unique_ptr<PostgresSession>>> log_in(EpollLoop& loop,
+                                                                PostgresOptions& options,
+                                                                Deadline deadline);
   PostgresSession(EpollLoop& loop, pg_conn* connection, File socket, bool replication);
 
   Async<Result<std::shared_ptr<Pending>>> run(std::shared_ptr<Pending> pending,

@@ -34,7 +34,7 @@ struct Field {
   std::string_view text;  // Of a string without quotes and escapes; of others as `raw`.
 
   // Of bytes, which are in `text` as they are: with \x and hex digits. Of an enumeration, of which
-  // `text` has the name: the number.
+  // `text` has the name, and of an array of them: the number, and the array of numbers.
   std::string_view alternative{};
 };
 

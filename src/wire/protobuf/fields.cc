@@ -254,6 +254,19 @@ void append_json_field(std::string& out,
   out += map ? '}' : ']';
 }
 
+// A list of enums as a list of their numbers.
+void append_json_numbers(std::string& out,
+                         const pb::Message& message,
+                         const pb::FieldDescriptor& field) {
+  const int count = message.GetReflection()->FieldSize(message, &field);
+  out += '[';
+  for (int i = 0; i < count; ++i) {
+    if (i > 0) out += ',';
+    out += scalar_of(message, field, i).alternative;
+  }
+  out += ']';
+}
+
 bool is_there(const pb::Message& message, const pb::FieldDescriptor& field) {
   return field.is_repeated() || !field.has_presence() ||
          message.GetReflection()->HasField(message, &field);
@@ -283,7 +296,7 @@ struct Step {
   const pb::FieldDescriptor* field = nullptr;
   std::optional<int> index{};        // Of a list's element.
   std::optional<std::string> key{};  // Of a map's.
-  bool number = false;               // Of an enum, and not its name.
+  bool number = false;               // Of an enum or a list of them, and not the name.
 
   // What it leads to; null: a list or a map.
   const pb::FieldDescriptor* value() const {
@@ -378,7 +391,8 @@ Result<std::vector<Step>> resolve(const pb::Descriptor& root, std::string_view p
         return wrong("write [0] for an element");
       }
       const bool list = !steps.empty() && steps.back().field->is_repeated() &&
-                        !steps.back().field->is_map() && !steps.back().index;
+                        !steps.back().field->is_map() && !steps.back().index &&
+                        !steps.back().number;
       if (!list) return wrong("what stands before [ is no list");
       steps.back().index = static_cast<int>(*index);
       rest.remove_prefix(close + 1);
@@ -397,8 +411,11 @@ Result<std::vector<Step>> resolve(const pb::Descriptor& root, std::string_view p
       type = value.message_type();
       continue;
     }
-    if (!steps.empty() && steps.back().field->is_repeated() && !steps.back().index &&
-        !steps.back().key) {
+    if (!steps.empty() && !steps.back().value()) {
+      if (steps.back().field->enum_type() && name == "number" && !steps.back().number) {
+        steps.back().number = true;
+        continue;
+      }
       return wrong(fmt::format("{} is a list; say which element, as in {}[0]",
                                view(steps.back().field->name()),
                                view(steps.back().field->name())));
@@ -464,10 +481,17 @@ void FieldReader::Parts::read_field(const pb::Message& from,
   }
   kept.raw.clear();
   if (of->is_repeated() && index < 0) {
-    append_json_field(kept.raw, *holder, *of, trouble);
+    kept.scalar.alternative.clear();
+    if (of->enum_type()) append_json_numbers(kept.scalar.alternative, *holder, *of);
+    if (step.number) {
+      kept.raw = std::exchange(kept.scalar.alternative, {});
+    } else {
+      append_json_field(kept.raw, *holder, *of, trouble);
+    }
     field = {.kind = of->is_map() ? FieldKind::object : FieldKind::array,
              .raw = kept.raw,
-             .text = kept.raw};
+             .text = kept.raw,
+             .alternative = kept.scalar.alternative};
     return;
   }
   if (of->cpp_type() == CppType::CPPTYPE_MESSAGE) {

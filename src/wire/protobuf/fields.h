@@ -50,7 +50,8 @@ class FieldReader {
   static constexpr std::size_t size_max = 16uz * 1024 * 1024;  // Of one message.
 
   // Paths such as "total", "address.city", "lines[0].sku", "labels.colour" of a map, and
-  // "status.number" of an enum. Errors: invalid, where a path leads to nothing that the schema has.
+  // "status.number" of an enum or of a list of them. Errors: invalid, where a path leads to nothing
+  // that the schema has.
   static Result<FieldReader> make(std::shared_ptr<const Schema> schema,
                                   const std::vector<std::string>& paths);
   FieldReader(FieldReader&& other) noexcept;

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -108,20 +109,62 @@ TEST_F(Fields, NestedListsAndMaps) {
       "history: PAID history: 9 proofs: \"\\001\" first { order { lines { sku: \"deep\" } } }";
   EXPECT_EQ(read_text(text, "lines[1].sku"), "string b");
   EXPECT_EQ(read_text(text, "lines[2].sku"), "missing");
-  EXPECT_EQ(read_text(text, "lines[0]"), "object {\"sku\":\"a\",\"count\":1}");
+  EXPECT_EQ(read_text(text, "lines[0]"), "object {\"sku\":\"a\",\"count\":1,\"states\":[]}");
   EXPECT_EQ(read_text(text, "lines"),
-            "array [{\"sku\":\"a\",\"count\":1},{\"sku\":\"b\",\"count\":0}]");
+            "array [{\"sku\":\"a\",\"count\":1,\"states\":[]},"
+            "{\"sku\":\"b\",\"count\":0,\"states\":[]}]");
   EXPECT_EQ(read_text(text, "tags"), "array [\"x\\\"y\",\"\"]");
   EXPECT_EQ(read_text(text, "tags[0]"), "string x\"y");
   EXPECT_EQ(read_text(text, "numbers"), "array [9007199254740993]");
-  EXPECT_EQ(read_text(text, "history"), "array [\"PAID\",9]");
+  EXPECT_EQ(read_text(text, "history"), "array [\"PAID\",9] / [3,9]");
   EXPECT_EQ(read_text(text, "proofs"), "array [\"\\\\x01\"]");
   EXPECT_EQ(read_text(text, "by_sku.a.count"), "number 5");
   EXPECT_EQ(read_text(text, "by_sku.b.count"), "missing");
-  EXPECT_EQ(read_text(text, "by_sku"), "object {\"a\":{\"sku\":\"\",\"count\":5}}");
+  EXPECT_EQ(read_text(text, "by_sku"), "object {\"a\":{\"sku\":\"\",\"count\":5,\"states\":[]}}");
   EXPECT_EQ(read_text(text, "names.-7"), "string seven");
   EXPECT_EQ(read_text(text, "names"), "object {\"-7\":\"seven\"}");
   EXPECT_EQ(read_text(text, "first.order.lines[0].sku"), "string deep");
+}
+
+TEST_F(Fields, ListsAndMapsOfEnums) {
+  const std::string text =
+      "history: PAID history: NEW history: 9 lines { states: PAID states: NEW } first { order { "
+      "history: -1 } } by_sku { key: \"a\" value { states: 3 } } by_state { key: \"number\" value: "
+      "PAID } by_state { key: \"b\" value: 7 }";
+  // Names, and the numbers for who wants those.
+  EXPECT_EQ(read_text(text, "history"), "array [\"PAID\",\"NEW\",9] / [3,0,9]");
+  EXPECT_EQ(read_text(text, "history.number"), "array [3,0,9]");
+  EXPECT_EQ(read_text(text, "history[0]"), "enumeration PAID / 3");
+  EXPECT_EQ(read_text("", "history"), "array [] / []");
+  EXPECT_EQ(read_text("", "history.number"), "array []");
+  EXPECT_EQ(read_text(text, "lines[0].states"), "array [\"PAID\",\"NEW\"] / [3,0]");
+  EXPECT_EQ(read_text(text, "lines[0].states.number"), "array [3,0]");
+  EXPECT_EQ(read_text(text, "lines[0].states[1].number"), "number 0");
+  EXPECT_EQ(read_text(text, "lines[1].states.number"), "missing");
+  EXPECT_EQ(read_text(text, "first.order.history.number"), "array [-1]");
+  EXPECT_EQ(read_text(text, "by_sku.a.states"), "array [\"PAID\"] / [3]");
+  EXPECT_EQ(read_text(text, "by_sku.a.states.number"), "array [3]");
+  // Of a map, what stands behind the dot is a key, also "number".
+  EXPECT_EQ(read_text(text, "by_state.number"), "enumeration PAID / 3");
+  EXPECT_EQ(read_text(text, "by_state.number.number"), "number 3");
+  EXPECT_EQ(read_text(text, "by_state.b"), "enumeration 7 / 7");
+  EXPECT_EQ(read_text(text, "by_state.c.number"), "missing");
+  EXPECT_EQ(read_text(text, "by_state"), "object {\"number\":\"PAID\",\"b\":7}");
+  // One after another from one reader: nothing of the first is left.
+  auto reader = FieldReader::make(schema(), {"history", "history.number", "status"});
+  ASSERT_TRUE(reader);
+  for (const auto& [message, names, numbers] :
+       {std::tuple{"history: PAID history: PAID", R"(["PAID","PAID"])", "[3,3]"},
+        std::tuple{"", "[]", "[]"},
+        std::tuple{"history: NEW", R"(["NEW"])", "[0]"}}) {
+    const std::string bytes = encode(message);
+    const auto fields = reader->read(bytes);
+    ASSERT_TRUE(fields);
+    EXPECT_EQ((**fields)[0].raw, names);
+    EXPECT_EQ((**fields)[0].alternative, numbers);
+    EXPECT_EQ((**fields)[1].raw, numbers);
+    EXPECT_EQ((**fields)[1].alternative, "");
+  }
 }
 
 TEST_F(Fields, OneofAndTheLastWord) {
@@ -131,7 +174,7 @@ TEST_F(Fields, OneofAndTheLastWord) {
   EXPECT_EQ(read(encode("cash: 5") + encode("card: \"c\""), "cash"), "missing");
   EXPECT_EQ(read(encode("id: 5") + encode("id: 6"), "id"), "number 6");
   EXPECT_EQ(read(encode("first { sku: \"a\" }") + encode("first { count: 2 }"), "first"),
-            "object {\"sku\":\"a\",\"count\":2}");
+            "object {\"sku\":\"a\",\"count\":2,\"states\":[]}");
 }
 
 TEST_F(Fields, Timestamps) {
@@ -199,7 +242,12 @@ TEST_F(Fields, PathsThatLeadToNothing) {
                                  "first.",
                                  "status.name",
                                  "status.number.number",
-                                 "history.number",
+                                 "history.name",
+                                 "history.number.number",
+                                 "history.number[0]",
+                                 "lines.number",
+                                 "numbers.number",
+                                 "by_state.a.number.number",
                                  "id.number",
                                  "lines[99999]",
                                  "names.1.x",

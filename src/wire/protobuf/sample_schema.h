@@ -16,7 +16,9 @@ namespace meridian::protobuf {
 //   syntax = "proto3";
 //   package shop;
 //   enum Status { NEW = 0; PAID = 3; }
-//   message Line { string sku = 1; int32 count = 2; optional Order order = 3; }
+//   message Line {
+//     string sku = 1;  int32 count = 2;  optional Order order = 3;  repeated Status states = 4;
+//   }
 //   message Order {
 //     uint64 id = 1;  sint64 total = 2;  string customer = 3;  bytes proof = 4;  double weight = 5;
 //     float rate = 6;  bool gift = 7;  Status status = 8;  repeated Line lines = 9;
@@ -24,7 +26,7 @@ namespace meridian::protobuf {
 //     map<int32, string> names = 13;  optional string note = 14;
 //     oneof pay { string card = 15; int64 cash = 16; }
 //     google.protobuf.Timestamp at = 17;  Line first = 18;  repeated Status history = 19;
-//     repeated bytes proofs = 20;  fixed64 mark = 21;
+//     repeated bytes proofs = 20;  fixed64 mark = 21;  map<string, Status> by_state = 22;
 //   }
 // and of a message Old of proto2, with a required field, a default and a group.
 inline std::string sample_descriptor_set() {
@@ -40,6 +42,8 @@ inline std::string sample_descriptor_set() {
       field { name: "count" number: 2 type: TYPE_INT32 label: LABEL_OPTIONAL }
       field { name: "order" number: 3 type: TYPE_MESSAGE
               type_name: ".shop.Order" label: LABEL_OPTIONAL }
+      field { name: "states" number: 4 type: TYPE_ENUM
+              type_name: ".shop.Status" label: LABEL_REPEATED }
     }
     message_type {
       name: "Order"
@@ -72,6 +76,8 @@ inline std::string sample_descriptor_set() {
               type_name: ".shop.Status" label: LABEL_REPEATED }
       field { name: "proofs" number: 20 type: TYPE_BYTES label: LABEL_REPEATED }
       field { name: "mark" number: 21 type: TYPE_FIXED64 label: LABEL_OPTIONAL }
+      field { name: "by_state" number: 22 type: TYPE_MESSAGE
+              type_name: ".shop.Order.ByStateEntry" label: LABEL_REPEATED }
       oneof_decl { name: "pay" }
       oneof_decl { name: "_note" }
       nested_type {
@@ -84,6 +90,12 @@ inline std::string sample_descriptor_set() {
         name: "NamesEntry" options { map_entry: true }
         field { name: "key" number: 1 type: TYPE_INT32 label: LABEL_OPTIONAL }
         field { name: "value" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+      }
+      nested_type {
+        name: "ByStateEntry" options { map_entry: true }
+        field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+        field { name: "value" number: 2 type: TYPE_ENUM
+                type_name: ".shop.Status" label: LABEL_OPTIONAL }
       }
     })";
   constexpr const char* old = R"(

@@ -15,7 +15,7 @@ syntax = "proto3";
 package shop;
 import "google/protobuf/timestamp.proto";
 enum Status { NEW = 0; PAID = 3; }
-message Line { string sku = 1; int32 count = 2; }
+message Line { string sku = 1; int32 count = 2; repeated Status states = 3; }
 message Address { string city = 1; }
 message OrderCreated {
   uint64 id = 1;
@@ -31,6 +31,8 @@ message OrderCreated {
   optional string note = 11;
   oneof pay { string card = 12; int64 cash = 13; }
   double weight = 14;
+  repeated Status history = 15;
+  map<string, Status> by_state = 16;
 }
 """
 # The same, with fields that the rule's descriptor does not know.
@@ -58,15 +60,70 @@ ingest:
         at, note, card, cash, weight, placed_by)
       VALUES ({id}, {customer}, {total_cents}, {status}, {status.number}, {address.city?}, {lines[0].sku?}, {tags}, {labels},
         {labels.colour?}, {lines}, {proof}, {at?}, {note?}, {card?}, {cash?}, {weight}, {meridian.subject})
+  states:
+    subject: orders.states
+    stream: states
+    role: order_writer
+    descriptor_set: orders.pb
+    message: shop.OrderCreated
+    sql: |
+      INSERT INTO states (id, names, numbers, written, written_doc, deep, second, by_state, of_a)
+      VALUES ({id}, {history}, {history?}, {history.number}, {history.number?}, {lines[0].states?}, {history[1]?}, {by_state},
+        {by_state.a?})
+  states_by_function:
+    subject: orders.by_function
+    role: order_writer
+    descriptor_set: orders.pb
+    message: shop.OrderCreated
+    sql: "SELECT keep_states({id}, {history})"
+  wrong_list: {subject: orders.wrong_list, role: order_writer, descriptor_set: orders.pb, message: shop.OrderCreated,
+    sql: "INSERT INTO wrong (id, number) VALUES ({id}, {history})"}
+  wrong_map: {subject: orders.wrong_map, role: order_writer, descriptor_set: orders.pb, message: shop.OrderCreated,
+    sql: "INSERT INTO wrong (id, numbers) VALUES ({id}, {by_state})"}
+  wrong_messages: {subject: orders.wrong_messages, role: order_writer, descriptor_set: orders.pb, message: shop.OrderCreated,
+    sql: "INSERT INTO wrong (id, numbers) VALUES ({id}, {lines})"}
 """
+
+# One field is one parameter of a statement, so each type of a column has a rule: its field, the type, and what becomes of it.
+TYPES = {
+    "small": ("{history}", "smallint[]", [3, 0, 9]),
+    "exact": ("{history}", "numeric[]", [3, 0, 9]),
+    "domained": ("{history}", "codes", [3, 0, 9]),
+    "of_type": ("{history}", "state[]", ["PAID", "NEW", "9"]),
+    "doc": ("{history}", "jsonb", ["PAID", "NEW", 9]),
+    "deep_names": ("{lines[0].states?}", "varchar(9)[]", ["NEW", "PAID"]),
+    "second_number": ("{history[1]?}", "int", 0),
+    "of_a_number": ("{by_state.a?}", "int", 3),
+}
+for each, (taken, _, _) in TYPES.items():
+    CONFIG += """
+  type_%s:
+    subject: orders.states
+    stream: states
+    workers: 1
+    role: order_writer
+    descriptor_set: orders.pb
+    message: shop.OrderCreated
+    sql: "INSERT INTO state_%s (id, value) VALUES ({id}, %s)"
+""" % (each, each, taken)
 
 SCHEMA = """
 CREATE TABLE orders (
   id numeric PRIMARY KEY, customer text NOT NULL, total_cents bigint NOT NULL, status text NOT NULL, status_number int NOT NULL,
   city text, first_sku text, tags text[] NOT NULL, labels jsonb NOT NULL, colour text, lines json NOT NULL, proof bytea NOT NULL,
   at timestamptz, note text, card text, cash bigint, weight float8 NOT NULL, placed_by text NOT NULL);
-GRANT INSERT ON orders TO order_writer;
-"""
+CREATE DOMAIN codes AS int[] CHECK (cardinality(VALUE) < 5);
+CREATE TYPE state AS ENUM ('NEW', 'PAID', '9');
+CREATE TABLE states (
+  id numeric PRIMARY KEY, names text[], numbers int[], written text[], written_doc jsonb, deep bigint[], second text,
+  by_state jsonb, of_a text);
+CREATE TABLE wrong (id numeric, number int, numbers int[]);
+CREATE FUNCTION keep_states(id numeric, numbers int[]) RETURNS void LANGUAGE sql
+  AS 'INSERT INTO states (id, numbers) VALUES (id, numbers)';
+GRANT INSERT ON orders, states, wrong TO order_writer;
+""" + "".join(
+    f"CREATE TABLE state_{name} (id numeric PRIMARY KEY, value {of});"
+    f"GRANT INSERT ON state_{name} TO order_writer;" for name, (_, of, _) in TYPES.items())
 
 WHOLE = r"""
 id: 18446744073709551615 customer: "B\303\244r" total_cents: -9223372036854775808 status: PAID address { city: "Trier" }
@@ -111,28 +168,30 @@ class ProtobufTest(unittest.TestCase):
 
     def tearDown(self):
         told = json.loads(self.node.run("--json", "ingest", "status", code=None).stdout)
-        self.assertEqual(told["rules"][0]["state"], "running", told)
+        self.assertEqual({rule["state"] for rule in told["rules"]}, {"running"}, told)
 
-    def row(self, number):
+    def row(self, number, table="orders"):
         found = json.loads(self.node.owner(
-            "SELECT coalesce(json_agg(o), '[]') FROM (SELECT *, extract(epoch FROM at)::text AS seconds,"
-            f" id::text AS digits FROM orders WHERE id = {number}) AS o"))
+            "SELECT coalesce(json_agg(o), '[]') FROM"
+            " (SELECT *, extract(epoch FROM (to_jsonb(t) ->> 'at')::timestamptz)::text AS seconds,"
+            f" id::text AS digits FROM {table} AS t WHERE id = {number}) AS o"))
         return found[0] if found else None
 
-    def publish(self, payload):
-        self.publisher.publish("orders.created", payload)
+    def publish(self, payload, subject="orders.created"):
+        self.publisher.publish(subject, payload)
         self.publisher.flush()
 
-    def wait_row(self, number):
-        return node.wait_until(lambda: self.row(number), f"row {number}")
+    def wait_row(self, number, table="orders"):
+        return node.wait_until(lambda: self.row(number, table), f"row {number}")
 
-    def dead(self, payload):
+    def dead(self, payload, rule="%"):
         return json.loads(self.node.owner(
             "SELECT coalesce(json_agg(json_build_array(reason, sqlstate, error)), '[]') FROM"
-            f" meridian.dead_letters WHERE payload = '\\x{payload.hex()}'"))
+            " meridian.dead_letters AS d JOIN meridian.ingest_rules AS r ON r.id = d.rule"
+            f" WHERE r.name LIKE '{rule}' AND payload = '\\x{payload.hex()}'"))
 
-    def wait_dead(self, payload):
-        return node.wait_until(lambda: self.dead(payload), "the dead letter")[0]
+    def wait_dead(self, payload, rule="%"):
+        return node.wait_until(lambda: self.dead(payload, rule), "the dead letter")[0]
 
     def test_every_kind_of_field(self):
         self.publish(self.protoc.encode(WHOLE))
@@ -143,7 +202,7 @@ class ProtobufTest(unittest.TestCase):
         self.assertEqual((row["status"], row["status_number"]), ("PAID", 3))
         self.assertEqual(row["tags"], ["x", 'y "z"'])
         self.assertEqual((row["labels"], row["colour"]), ({"colour": "red"}, "red"))
-        self.assertEqual(row["lines"], [{"sku": "a", "count": 2}, {"sku": "b", "count": 0}])
+        self.assertEqual(row["lines"], [{"sku": "a", "count": 2, "states": []}, {"sku": "b", "count": 0, "states": []}])
         self.assertEqual(row["proof"], "\\x00ff")
         self.assertEqual(row["seconds"], "1767225600.123456")
         self.assertEqual((row["note"], row["card"], row["cash"], row["weight"]), ("", None, 7, 0.1))
@@ -157,6 +216,50 @@ class ProtobufTest(unittest.TestCase):
                          ([], {}, [], "\\x"))
         for name in ("city", "first_sku", "colour", "at", "note", "card", "cash"):
             self.assertIsNone(row[name], name)
+
+    def test_lists_of_enums_follow_the_column(self):
+        self.publish(self.protoc.encode(
+            'id: 50 history: PAID history: NEW history: 9 lines { states: NEW states: PAID }'
+            ' by_state { key: "a" value: PAID } by_state { key: "b" value: 7 }'), "orders.states")
+        row = self.wait_row(50, "states")
+        self.assertEqual((row["names"], row["numbers"]), (["PAID", "NEW", "9"], [3, 0, 9]))
+        self.assertEqual((row["written"], row["written_doc"]), (["3", "0", "9"], [3, 0, 9]))
+        self.assertEqual((row["deep"], row["second"]), ([0, 3], "NEW"))
+        self.assertEqual((row["by_state"], row["of_a"]), ({"a": "PAID", "b": 7}, "PAID"))
+        for name, (_, _, wanted) in TYPES.items():
+            self.assertEqual(self.wait_row(50, f"state_{name}")["value"], wanted, name)
+        # Not one of them.
+        self.publish(self.protoc.encode("id: 51"), "orders.states")
+        row = self.wait_row(51, "states")
+        for column in ("names", "numbers", "written", "written_doc"):
+            self.assertEqual(row[column], [], column)
+        for column in ("deep", "second", "of_a"):
+            self.assertIsNone(row[column], column)
+        for name, (field, _, _) in TYPES.items():
+            self.assertEqual(
+                self.wait_row(51, f"state_{name}")["value"], None if "?" in field else [], name)
+        # A statement for each message.
+        self.publish(self.protoc.encode("id: 52 history: PAID history: -5"), "orders.by_function")
+        self.assertEqual(self.wait_row(52, "states")["numbers"], [3, -5])
+
+    def test_lists_of_enums_that_do_not_fit(self):
+        # A number that the type does not hold, a name that it does not have.
+        for rule, text, state in (("type_small", "id: 60 history: 70000", "22003"), ("type_of_type", "id: 61 history: 5", "22P02"),
+                                  ("type_domained", "id: 65" + 5 * " history: 9", "23514")):
+            payload = self.protoc.encode(text)
+            self.publish(payload, "orders.states")
+            self.assertEqual(self.wait_dead(payload, rule)[:2], ["poison", state])
+        for subject, text, wanted in (
+            ("orders.wrong_list", "id: 62 history: PAID", '"history" is an array, and the column takes a plain value'),
+            ("orders.wrong_map", 'id: 63 by_state { key: "a" value: NEW }', '"by_state" is an object, and the column takes an array'),
+            ("orders.wrong_messages", "id: 64 lines { states: PAID }", "lines: an element of the array is no plain value"),
+        ):
+            with self.subTest(subject=subject):
+                payload = self.protoc.encode(text)
+                self.publish(payload, subject)
+                reason, state, error = self.wait_dead(payload)
+                self.assertEqual((reason, state), ("unreadable", None))
+                self.assertEqual(error.replace('\\"', '"'), wanted)
 
     def test_fields_that_nobody_knows_here(self):
         self.publish(self.newer.encode('id: 3 later: "x" more { sku: "y" } customer: "c"'))
@@ -196,6 +299,8 @@ class ProtobufTest(unittest.TestCase):
             (CONFIG.replace("shop.OrderCreated", "shop.Order"), good, "no message \"shop.Order\""),
             (CONFIG.replace("{weight}", "{wait}"), good, "shop.OrderCreated has no field \"wait\""),
             (CONFIG.replace('"{customer}"', '"{lines.sku}"'), good, "lines is a list"),
+            (CONFIG.replace("{history.number}", "{history.name}"), good, "history is a list"),
+            (CONFIG.replace("{by_state.a?}", "{by_state.a.name?}"), good, "is no message"),
         ):
             with self.subTest(wanted=wanted):
                 self.assertIn(wanted, refused(config, descriptor).replace('\\"', '"'))

@@ -205,17 +205,38 @@ class WireTest(unittest.TestCase):
             body = request + text
             self.assertIn(self.send_first(struct.pack("!I", len(body) + 4) + body)[:1], (b"", b"E"))
         self.assertEqual(session.finish()[0][1], "not cancelled")
+        self.cancel(session)
+
+    def cancel(self, session):
+        """Begins a statement and cancels it."""
         session.send("SELECT pg_sleep(60)")
-        body = request + process + key
         # One that comes before the statement has begun cancels nothing, as with PostgreSQL.
         for _ in range(100):
-            self.assertEqual(self.send_first(struct.pack("!I", len(body) + 4) + body), b"")
+            self.send_cancel(session)
             if select.select([session.stream], [], [], 0.2)[0]:
                 break
         with self.assertRaises(clients.PostgresError) as cancelled:
             session.finish()
         self.assertEqual(cancelled.exception.code, "57014")
         self.assertEqual(session.value("SELECT 'goes on'"), "goes on")
+
+    def send_cancel(self, session):
+        body = struct.pack("!I", 80877102) + session.key
+        self.assertEqual(self.send_first(struct.pack("!I", len(body) + 4) + body), b"")
+
+    def test_a_cancel_that_does_not_reach_the_server_is_not_the_last(self):
+        session = self.session()
+        session.query("SELECT 1")
+        session.send("SELECT pg_sleep(1), 'not cancelled'")
+        (socket,) = self.node.data.glob("run/.s.PGSQL.*[0-9]")
+        away = socket.with_name("away")
+        socket.rename(away)
+        try:
+            self.send_cancel(session)
+        finally:
+            away.rename(socket)
+        self.assertEqual(session.finish()[0][1], "not cancelled")
+        self.cancel(session)
 
     def test_copy_and_a_client_that_leaves_in_the_middle(self):
         session = self.session()
