@@ -80,6 +80,17 @@ def mounted(case, size):
     return running, trail
 
 
+def fill(ballast):
+    """Nothing is left on the file's disk but what was reserved ahead."""
+    with open(ballast, "wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * 65536)
+                file.flush()
+        except OSError:
+            pass
+
+
 class FullDiskTest(unittest.TestCase):
     def test_requests_are_refused_and_not_left_out(self):
         running, trail = mounted(self, "24m")
@@ -88,14 +99,7 @@ class FullDiskTest(unittest.TestCase):
         ballast = trail / "ballast"
         token = running.token("checkout", ttl="1h")
         reader_token = running.token("storefront", ttl="1h")
-        # Nothing is left on the disk but what was reserved ahead.
-        with open(ballast, "wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 65536)
-                    file.flush()
-            except OSError:
-                pass
+        fill(ballast)
         updates = 0
         refused = None
         with clients.Postgres(running, token, "checkout") as session:
@@ -139,20 +143,13 @@ class FullDiskTest(unittest.TestCase):
         self.assertIn("intact", running.run("audit", "verify"))
         self.assertEqual(running.stop(), 0)
 
-
     def test_writes_in_pipelines_are_refused_and_not_left_out(self):
         running, trail = mounted(self, "24m")
         running.start()
         running.wait_for_views()
         token = running.token("storefront", ttl="1h")
         ballast = trail / "ballast"
-        with open(ballast, "wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 65536)
-                    file.flush()
-            except OSError:
-                pass
+        fill(ballast)
         sent, acknowledged = [], set()
         refused = False
         with clients.Redis(running, token, "storefront") as session:
