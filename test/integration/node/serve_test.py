@@ -55,6 +55,9 @@ def free_port():
         return taken.getsockname()[1]
 
 
+PSQL = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+
+
 class Servers:
     """A PostgreSQL and a Redis of their own, that Meridian knows by their addresses only."""
 
@@ -116,21 +119,44 @@ class Servers:
 
     def sql(self, text, database="shop"):
         done = subprocess.run(
-            ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", text],
-            env={
-                **os.environ,
-                "PGHOST": "127.0.0.1",
-                "PGPORT": str(self.port),
-                "PGUSER": "owner",
-                "PGPASSWORD": "not-guessed",
-                "PGDATABASE": database,
-            },
-            capture_output=True,
-            text=True,
+            [*PSQL, "-c", text], env=self.psql_environment(database), capture_output=True, text=True
         )
         if done.returncode != 0:
             raise AssertionError(done.stderr)
         return done.stdout.strip()
+
+    def hold(self, case, sql):
+        """Does that in a transaction that stays open. Gives what commits it."""
+        holder = subprocess.Popen(
+            PSQL, env=self.psql_environment("shop"), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        case.addCleanup(holder.communicate)
+        case.addCleanup(holder.kill)
+        holder.stdin.write(f"BEGIN; {sql}; SELECT 'held';\n")
+        holder.stdin.flush()
+        said = []
+        while not said or said[-1] != "held\n":
+            said.append(holder.stdout.readline())
+            if not said[-1]:
+                raise AssertionError("".join(said))
+
+        def commit():
+            holder.stdin.write("COMMIT;\n\\q\n")
+            holder.stdin.flush()
+            case.assertEqual(holder.wait(node.PATIENCE), 0)
+
+        return commit
+
+    def psql_environment(self, database):
+        return {
+            **os.environ,
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": "owner",
+            "PGPASSWORD": "not-guessed",
+            "PGDATABASE": database,
+        }
 
     def node(self, case, more=""):
         running = node.Node(
