@@ -13,6 +13,7 @@ target_include_directories(meridian_options INTERFACE "${CMAKE_SOURCE_DIR}/src")
 # compiled as ever.
 add_library(meridian_unit_test_options INTERFACE)
 target_compile_options(meridian_unit_test_options INTERFACE $<$<CONFIG:RelWithDebInfo>:-O0>)
+target_include_directories(meridian_unit_test_options INTERFACE "${CMAKE_SOURCE_DIR}")
 
 # With MERIDIAN_PRECOMPILE, reading the headers of others, which is a third of compiling, is done once. Only in release:
 # what a file forgot to include is found by the other presets, and there a changed file is all that is compiled anew.
@@ -106,7 +107,7 @@ function(meridian_test name)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES})
-  target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/test")
+  target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}" "${CMAKE_SOURCE_DIR}/test")
   target_link_libraries(${name} PRIVATE meridian_options ${ARG_LIBRARIES} GTest::gtest_main)
   if(ARG_LABEL STREQUAL "sim")
     # These count steps by the million, and what they do themselves is much of it.

@@ -6,6 +6,7 @@
 #include "engines/engine_processes.h"
 #include "engines/secret_file.h"
 #include "runtime/system_random.h"
+#include "test/temporary_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -25,13 +26,7 @@ constexpr WallTime started{std::chrono::seconds(1'700'000'000)};
 
 class DataFolders : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string path = (fs::temp_directory_path() / "meridian-unit-XXXXXX").native();
-    ASSERT_NE(::mkdtemp(path.data()), nullptr);
-    root_ = path;
-    ASSERT_EQ(::chmod(path.c_str(), 0711), 0);
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { ASSERT_EQ(::chmod(root_.path().c_str(), 0711), 0); }
 
   static mode_t mode_of(const fs::path& path) {
     struct stat status{};
@@ -39,7 +34,7 @@ class DataFolders : public testing::Test {
   }
   static void write(const fs::path& path, std::string_view text) { std::ofstream(path) << text; }
 
-  fs::path root_;
+  TemporaryFolder root_;
 };
 
 TEST_F(DataFolders, AreMadeForUsAlone) {
@@ -174,12 +169,13 @@ TEST_F(DataFolders, LetTheEngineUserPassAndSayWhoStopsHim) {
   EXPECT_EQ(status.st_gid, group);
   (*folder)->close();
 
-  ASSERT_EQ(::chmod(root_.c_str(), 0700), 0);
+  ASSERT_EQ(::chmod(root_.path().c_str(), 0700), 0);
   const auto stopped = DataFolder::open({.path = root_ / "data", .engine_user = "nobody"}, started);
   EXPECT_EQ(stopped.error().code(), Errc::denied);
-  EXPECT_TRUE(stopped.error().detail().contains("may not pass through \"" + root_.native() + "\""))
+  EXPECT_TRUE(
+      stopped.error().detail().contains("may not pass through \"" + root_.path().native() + "\""))
       << stopped.error().detail();
-  ASSERT_EQ(::chmod(root_.c_str(), 0711), 0);
+  ASSERT_EQ(::chmod(root_.path().c_str(), 0711), 0);
 
   // The folders belong to the user of before.
   const auto other = DataFolder::open({.path = root_ / "data", .engine_user = "daemon"}, started);
@@ -273,7 +269,7 @@ TEST_F(DataFolders, FilesAreReplacedWhole) {
   EXPECT_EQ(*read_file(path, 3), "new");
   EXPECT_EQ(mode_of(path), 0600U);
   EXPECT_EQ(read_file(path, 2).error().code(), Errc::invalid);
-  EXPECT_EQ(std::distance(fs::directory_iterator(root_), fs::directory_iterator()), 1);
+  EXPECT_EQ(std::distance(fs::directory_iterator(root_.path()), fs::directory_iterator()), 1);
   ASSERT_TRUE(remove_file(path));
   ASSERT_TRUE(remove_file(path));
   EXPECT_EQ(*read_file(path, 3), std::nullopt);
@@ -338,7 +334,7 @@ TEST(Secrets, AreBase64Url) {
 }
 
 TEST_F(DataFolders, ProcessesAreFoundByWhereTheyWork) {
-  EXPECT_TRUE(processes_in(root_).empty());
+  EXPECT_TRUE(processes_in(root_.path()).empty());
   EXPECT_TRUE(processes_in(root_ / "none").empty());
   const auto here = processes_in(fs::current_path());
   const auto us = std::ranges::find(here, ::getpid(), &EngineProcess::process);
@@ -348,7 +344,7 @@ TEST_F(DataFolders, ProcessesAreFoundByWhereTheyWork) {
   std::string program;
   std::getline(name, program);
   EXPECT_EQ(us->program, program);
-  kill_in(root_, ::getpid());  // We do not work there, so nothing happens.
+  kill_in(root_.path(), ::getpid());  // We do not work there, so nothing happens.
 }
 
 }  // namespace

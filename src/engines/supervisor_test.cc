@@ -4,6 +4,7 @@
 #include "engines/supervisor.h"
 
 #include "base/function_ref.h"
+#include "test/temporary_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -66,13 +67,9 @@ class ShellEngine final : public Engine {
 class Supervisors : public testing::Test {
  protected:
   Supervisors() {
-    std::string path = (std::filesystem::temp_directory_path() / "meridian-unit-XXXXXX").native();
-    EXPECT_NE(::mkdtemp(path.data()), nullptr);
-    folder_ = path;
-    engine_.emplace(folder_);
+    engine_.emplace(folder_.path());
     options_ = {.backoff_min = milliseconds(1), .backoff_max = milliseconds(4)};
   }
-  ~Supervisors() override { std::filesystem::remove_all(folder_); }
 
   void run(FunctionRef<Async<>(EpollLoop&, Supervisor&)> body) {
     EpollLoop loop;
@@ -103,7 +100,7 @@ class Supervisors : public testing::Test {
     return metrics_.total(name, {{"engine", "shell"}});
   }
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
   std::optional<ShellEngine> engine_;
   Metrics metrics_;
   SupervisorOptions options_;
@@ -262,13 +259,6 @@ TEST(Backoffs, ForgetFailuresAfterALongSuccess) {
 
 class EngineLogs : public testing::Test {
  protected:
-  EngineLogs() {
-    std::string path = (std::filesystem::temp_directory_path() / "meridian-unit-XXXXXX").native();
-    EXPECT_NE(::mkdtemp(path.data()), nullptr);
-    folder_ = path;
-  }
-  ~EngineLogs() override { std::filesystem::remove_all(folder_); }
-
   void append(std::string_view text) {
     std::ofstream(folder_ / "log", std::ios::app | std::ios::binary) << text;
   }
@@ -282,7 +272,7 @@ class EngineLogs : public testing::Test {
     loop.run();
   }
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(EngineLogs, ShowTheLastLinesSinceTheMark) {

@@ -8,6 +8,7 @@
 #include "gate/token_verifier.h"
 #include "runtime/sim/sim_fetcher.h"
 #include "runtime/sim/sim_loop.h"
+#include "test/temporary_folder.h"
 #include "wire/jose/jwks.h"
 #include "wire/json/reader.h"
 
@@ -29,29 +30,6 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-// A folder that is gone afterwards.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "meridian-keys-XXXXXX";
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string path() const { return path_; }
-
-  std::vector<std::string> files() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(path_))
-      names.push_back(entry.path());
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-
- private:
-  std::string path_;
-};
-
 std::string read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
@@ -65,7 +43,7 @@ class OwnIssuerTest : public ::testing::Test {
   OwnIssuerTest() {
     issuers_ = *Issuers::make(loop_, fetcher_, metrics_, {}, {});
     config_.url = "http://127.0.0.1:8080";
-    config_.folder = folder_.path() + "/keys";
+    config_.folder = folder_ / "keys";
     verifier_.emplace(issuers_->published(),
                       TokenVerifier::Options{.clock_skew = seconds(30), .tokens_cached_max = 1'000},
                       metrics_);
@@ -313,8 +291,8 @@ TEST_F(OwnIssuerTest, SpoiledKeyFilesAreNamedAndNotUsed) {
   std::filesystem::rename(file, stranger);
   EXPECT_TRUE(open().contains("not the one that its name"));
   // A link to a file elsewhere, and something that is no file.
-  std::filesystem::rename(stranger, folder_.path() + "/elsewhere");
-  std::filesystem::create_symlink(folder_.path() + "/elsewhere", file);
+  std::filesystem::rename(stranger, folder_ / "elsewhere");
+  std::filesystem::create_symlink(folder_ / "elsewhere", file);
   EXPECT_TRUE(open().contains("opening " + file));
   std::filesystem::remove(file);
   ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
@@ -326,10 +304,10 @@ TEST_F(OwnIssuerTest, SpoiledKeyFilesAreNamedAndNotUsed) {
 }
 
 TEST_F(OwnIssuerTest, AFolderThatCannotBeUsedIsAnError) {
-  config_.folder = folder_.path() + "/no/such/parent";
+  config_.folder = folder_ / "no/such/parent";
   EXPECT_TRUE(open().contains("No such file or directory"));
-  write(folder_.path() + "/file", "x");
-  config_.folder = folder_.path() + "/file";
+  write(folder_ / "file", "x");
+  config_.folder = folder_ / "file";
   EXPECT_TRUE(open().contains("Not a directory"));
   config_.folder.clear();
   EXPECT_TRUE(open().contains("has no path"));

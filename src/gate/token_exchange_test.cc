@@ -4,6 +4,7 @@
 #include "gate/token_exchange.h"
 
 #include "test/identity/gate_world.h"
+#include "test/temporary_folder.h"
 #include "wire/json/reader.h"
 
 #include <gtest/gtest.h>
@@ -26,12 +27,9 @@ const std::string access_type = "urn:ietf:params:oauth:token-type:access_token";
 class TokenExchangeTest : public ::testing::Test {
  protected:
   TokenExchangeTest() {
-    std::string name = std::filesystem::temp_directory_path() / "meridian-exchange-XXXXXX";
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
     OwnIssuerConfig own;
     own.url = "http://127.0.0.1:8080";
-    own.folder = folder_;
+    own.folder = folder_.path();
     auto opened = OwnIssuer::open(world_.loop, *world_.issuers, world_.metrics, own, seconds(30));
     EXPECT_TRUE(opened) << opened.error().detail();
     issuer_ = *std::move(opened);
@@ -43,10 +41,6 @@ class TokenExchangeTest : public ::testing::Test {
                 .audiences = {"meridian", "shop"}});
     exchange_.emplace(world_.loop, world_.gate, world_.parts(), *issuer_, policy_);
     world_.pass(seconds(1));
-  }
-  ~TokenExchangeTest() override {
-    issuer_.reset();
-    std::filesystem::remove_all(folder_);
   }
 
   void set_policy(const ExchangeConfig& config) {
@@ -119,7 +113,7 @@ class TokenExchangeTest : public ::testing::Test {
   }
 
   GateWorld world_{1};
-  std::string folder_;
+  TemporaryFolder folder_;
   std::unique_ptr<OwnIssuer> issuer_;
   Published<ExchangePolicy> policy_{std::make_shared<const ExchangePolicy>()};
   std::optional<TokenExchange> exchange_;

@@ -5,6 +5,7 @@
 
 #include "runtime/scope.h"
 #include "runtime/sim/sim_stream.h"
+#include "test/temporary_folder.h"
 
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
@@ -63,13 +64,10 @@ void make_certificate(const std::string& name,
 class TlsTest : public ::testing::TestWithParam<std::uint64_t> {
  protected:
   TlsTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "tls-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
     make_certificate("db.example.com", file("a.pem"), file("a.key"));
     make_certificate("other.example.com", file("b.pem"), file("b.key"));
     put_in_place("a");
   }
-  ~TlsTest() override { std::filesystem::remove_all(folder_); }
 
   std::string file(const std::string& name) const { return (folder_ / name).string(); }
   void put_in_place(const std::string& name) const {
@@ -137,7 +135,7 @@ class TlsTest : public ::testing::TestWithParam<std::uint64_t> {
     return ends;
   }
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
   SimLoop loop_{GetParam()};
 };
 

@@ -12,6 +12,7 @@
 #include "runtime/epoll_loop.h"
 #include "runtime/scope.h"
 #include "runtime/socket.h"
+#include "test/temporary_folder.h"
 #include "timeline/postgres/session.h"
 
 #include <gtest/gtest.h>
@@ -46,24 +47,19 @@ inline void run(FunctionRef<Async<>(EpollLoop&)> body) {
   loop.run();
 }
 
-// A folder for one test, that the engine user may pass through.
-class TemporaryFolder {
+// A data folder for one test, in a place that the engine user may pass through.
+class TemporaryDataFolder {
  public:
-  explicit TemporaryFolder(std::string_view name = "data") {
-    std::string path = "/tmp/meridian-test-XXXXXX";
-    EXPECT_NE(::mkdtemp(path.data()), nullptr);
-    ::chmod(path.c_str(), 0711);
-    root_ = path;
-    data_ = root_ / name;
+  explicit TemporaryDataFolder(std::string_view name = "data") : data_(root_ / name) {
+    ::chmod(root_.path().c_str(), 0711);
   }
-  ~TemporaryFolder() {
+  ~TemporaryDataFolder() {
     // Engines of a process that was killed at the end of a test are still ending.
     for (int i = 0; i < 1'000 && any_process(); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    std::filesystem::remove_all(root_);
   }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  TemporaryDataFolder(const TemporaryDataFolder&) = delete;
+  TemporaryDataFolder& operator=(const TemporaryDataFolder&) = delete;
 
   const std::filesystem::path& data() const { return data_; }
 
@@ -72,7 +68,7 @@ class TemporaryFolder {
     return !processes_in(data_ / "postgres").empty() || !processes_in(data_ / "redis").empty();
   }
 
-  std::filesystem::path root_;
+  TemporaryFolder root_{"/tmp"};  // Short: a socket's path is.
   std::filesystem::path data_;
 };
 

@@ -24,7 +24,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 TEST(Engines, KeepWhatTheyWereGivenOverARestart) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     for (const bool first : {true, false}) {
       Node node;
@@ -53,7 +53,7 @@ TEST(Engines, KeepWhatTheyWereGivenOverARestart) {
 }
 
 TEST(Engines, AreConfiguredForMeridianAlone) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     Node node;
     const auto opened = co_await node.open(
@@ -119,7 +119,7 @@ TEST(Engines, AreConfiguredForMeridianAlone) {
 }
 
 TEST(Engines, AKilledPostgresComesBack) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     Node node;
     const auto opened = co_await node.open(loop, temporary.data());
@@ -164,7 +164,7 @@ TEST(Engines, AKilledPostgresComesBack) {
 }
 
 TEST(Engines, AKilledRedisComesBack) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     Node node;
     const auto opened = co_await node.open(loop, temporary.data());
@@ -206,7 +206,7 @@ bool holds(const std::filesystem::path& path) {
 }
 
 TEST(Engines, DieWithMeridianAndComeBackWithIt) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   const std::filesystem::path cluster = temporary.data() / "postgres";
   const std::filesystem::path keys = temporary.data() / "redis";
   run([&](EpollLoop& loop) -> Async<> {
@@ -247,7 +247,7 @@ TEST(Engines, DieWithMeridianAndComeBackWithIt) {
 }
 
 TEST(Engines, AMeridianThatWasKilledIsFollowedAtOnce) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     for (int round = 0; round < 3; ++round) {
       auto holder = start_holder(loop, temporary.data());
@@ -271,7 +271,7 @@ TEST(Engines, AMeridianThatWasKilledIsFollowedAtOnce) {
 }
 
 TEST(Engines, AFolderHasOneHolder) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     auto holder = start_holder(loop, temporary.data());
     EXPECT_TRUE(holder) << holder.error().detail();
@@ -311,7 +311,7 @@ Async<Result<std::unique_ptr<Child>>> start_foreign(EpollLoop& loop,
 }
 
 TEST(Engines, AForeignPostgresIsLeftAlone) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     std::optional<Account> user;
     {
@@ -356,7 +356,7 @@ TEST(Engines, AForeignPostgresIsLeftAlone) {
 }
 
 TEST(Engines, StaleFilesDoNotStopAStart) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     std::optional<Account> user;
     {
@@ -392,7 +392,7 @@ TEST(Engines, AFirstStartThatWasKilledIsMadeGood) {
   run([&](EpollLoop& loop) -> Async<> {
     // Killed at several places on the way.
     for (const auto* const sign : {"postgres/PG_VERSION", "postgres/base/4"}) {
-      const TemporaryFolder temporary;
+      const TemporaryDataFolder temporary;
       auto holder = start_holder(loop, temporary.data());
       EXPECT_TRUE(holder) << holder.error().detail();
       EXPECT_TRUE(co_await becomes_true(
@@ -411,7 +411,7 @@ TEST(Engines, AFirstStartThatWasKilledIsMadeGood) {
 }
 
 TEST(Engines, AClusterWithoutItsPasswordSaysWhatIsMissing) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     {
       Node node;
@@ -432,7 +432,7 @@ TEST(Engines, AClusterWithoutItsPasswordSaysWhatIsMissing) {
 }
 
 TEST(Engines, RunInAFolderWithALongAndStrangeName) {
-  const TemporaryFolder temporary("It's \"a, b\" \\ %s " + std::string(100, 'x'));
+  const TemporaryDataFolder temporary("It's \"a, b\" \\ %s " + std::string(100, 'x'));
   std::filesystem::path sockets;
   run([&](EpollLoop& loop) -> Async<> {
     for (int start = 0; start < 2; ++start) {
@@ -452,7 +452,7 @@ TEST(Engines, RunInAFolderWithALongAndStrangeName) {
 }
 
 TEST(Engines, ATakenPortStaysWithItsOwner) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     auto owner = Listener::listen(loop, *Endpoint::parse("127.0.0.1:0"));
     EXPECT_TRUE(owner) << owner.error().detail();

@@ -80,7 +80,7 @@ struct Stage {
 };
 
 void run_with_nats(FunctionRef<Async<>(Stage&)> body) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     Stage stage{.loop = loop};
     const auto opened = co_await stage.open(temporary.data());

@@ -21,7 +21,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 TEST(Leases, FenceWhoeverHadThemBefore) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     Node node;
     const auto opened = co_await node.open(loop, temporary.data());

@@ -26,7 +26,7 @@ Async<Result<T>> settled(EpollLoop& loop, std::function<Async<Result<T>>()> ask)
 }
 
 TEST(OutboxStores, TakeNothingOverFromBeforeACrash) {
-  const TemporaryFolder temporary;
+  const TemporaryDataFolder temporary;
   run([&](EpollLoop& loop) -> Async<> {
     Node node;
     const auto opened = co_await node.open(loop, temporary.data());

@@ -73,7 +73,7 @@ class RoleKeysTest : public ::testing::Test {
     return password ? std::string(password->reveal()) : std::string();
   }
 
-  TemporaryFolder temporary_;
+  TemporaryDataFolder temporary_;
   EpollLoop* loop_ = nullptr;
   PostgresOptions owner_;
   Metrics metrics_;

@@ -6,6 +6,7 @@
 #include "gate/trail/verify.h"
 #include "runtime/epoll_loop.h"
 #include "runtime/scope.h"
+#include "test/temporary_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -29,16 +30,7 @@ namespace fs = std::filesystem;
 
 class TrailOnDisk : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "trail-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  void TearDown() override {
-    std::error_code error;
-    fs::remove_all(folder_, error);
-  }
-
-  fs::path folder_;
+  TemporaryFolder folder_;
 };
 
 Async<> append_until(TrailWriter& writer, std::atomic<bool>& enough) {
@@ -72,7 +64,7 @@ TEST_F(TrailOnDisk, EveryShardIsSealedAgainAndAgainWhileItIsWritten) {
   Metrics metrics;
   std::array<std::atomic<int>, 2> heads{};
   std::vector<SignedHead> offered;
-  auto opened = Trail::open({.folder = folder_,
+  auto opened = Trail::open({.folder = folder_.path(),
                              .node = "n1",
                              .segment_bytes = std::uint64_t{128} << 10,
                              .sync_interval = std::chrono::milliseconds(20),
@@ -103,7 +95,7 @@ TEST_F(TrailOnDisk, EveryShardIsSealedAgainAndAgainWhileItIsWritten) {
   ASSERT_TRUE(trail.close("over"));
   EXPECT_GE(heads[0], 5);
   EXPECT_GE(heads[1], 5);
-  const auto report = verify(folder_, {.heads = offered});
+  const auto report = verify(folder_.path(), {.heads = offered});
   ASSERT_TRUE(report);
   EXPECT_TRUE(report->intact()) << to_text(*report);
   EXPECT_GT(metrics.total("meridian_trail_records_total"), 0u);
@@ -158,7 +150,7 @@ int fill_a_small_disk(const fs::path& folder) {
 TEST_F(TrailOnDisk, ADiskThatIsReallyFullRefusesRecords) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
-  if (child == 0) ::_exit(fill_a_small_disk(folder_));
+  if (child == 0) ::_exit(fill_a_small_disk(folder_.path()));
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status)) << "ended by signal " << WTERMSIG(status);

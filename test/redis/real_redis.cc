@@ -3,8 +3,6 @@
 #include "runtime/socket.h"
 
 #include <array>
-#include <filesystem>
-#include <stdlib.h>
 
 namespace meridian {
 namespace {
@@ -16,7 +14,6 @@ using std::chrono::seconds;
 
 RealRedis::~RealRedis() {
   kill();
-  if (!folder_.empty()) std::filesystem::remove_all(folder_);
 }
 
 void RealRedis::kill() {
@@ -24,11 +21,6 @@ void RealRedis::kill() {
 }
 
 Async<Result<void>> RealRedis::start(std::vector<std::string> arguments) {
-  if (folder_.empty()) {
-    std::string name = (std::filesystem::temp_directory_path() / "meridian-redis-XXXXXX").string();
-    if (!::mkdtemp(name.data())) co_return fail(Errc::unavailable, "no temporary folder");
-    folder_ = name;
-  }
   std::vector<std::string> command{"/usr/bin/redis-server",
                                    "--port",
                                    "0",
@@ -41,9 +33,10 @@ Async<Result<void>> RealRedis::start(std::vector<std::string> arguments) {
                                    "--enable-debug-command",
                                    "yes"};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  auto started = Child::start(
-      loop_,
-      {.command = std::move(command), .directory = folder_, .log_file = folder_ + "/redis.log"});
+  auto started = Child::start(loop_,
+                              {.command = std::move(command),
+                               .directory = folder_.path(),
+                               .log_file = folder_ / "redis.log"});
   if (!started) co_return std::unexpected(std::move(started).error());
   server_ = *std::move(started);
   const Deadline deadline = loop_.after(seconds(20));

@@ -6,6 +6,7 @@
 #include "runtime/blocking_pool.h"
 #include "runtime/child.h"
 #include "runtime/epoll_loop.h"
+#include "test/temporary_folder.h"
 
 #include <memory>
 #include <string>
@@ -27,7 +28,7 @@ class RealRedis {
   void kill();
   void signal(int number) { server_->signal(number); }
 
-  Endpoint endpoint() const { return {.host = {}, .port = 0, .path = folder_ + "/redis.sock"}; }
+  Endpoint endpoint() const { return {.host = {}, .port = 0, .path = folder_ / "redis.sock"}; }
 
   // Sends bytes on a connection of its own and returns what comes up to `end`, or until the server
   // ends the connection. Both are views that outlive the call.
@@ -39,7 +40,7 @@ class RealRedis {
  private:
   EpollLoop& loop_;
   BlockingPool blocking_{1};
-  std::string folder_;
+  TemporaryFolder folder_;
   std::unique_ptr<Child> server_;
 };
 

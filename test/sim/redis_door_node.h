@@ -380,7 +380,7 @@ class RedisDoorNode final : public InvalidationListener {
   ViewReader views_;
   Published<ViewSet> view_set_;
   Published<resp::CommandTable> commands_;
-  trail::TemporaryFolder folder_;
+  TemporaryFolder folder_{trail::quick_place()};
   std::unique_ptr<trail::Trail> trail_;
   std::unique_ptr<Door> door_;
 

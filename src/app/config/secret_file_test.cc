@@ -2,6 +2,8 @@
 
 #include "app/config/secret_file.h"
 
+#include "test/temporary_folder.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -14,20 +16,13 @@ namespace {
 
 class SecretFileTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "meridian-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::string file_with(const std::string& text) {
     const std::string file = (folder_ / "secret").string();
     std::ofstream(file, std::ios::binary) << text;
     return file;
   }
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(SecretFileTest, IsTheLineWithoutItsEnd) {
@@ -62,7 +57,7 @@ TEST_F(SecretFileTest, AFileThatIsNotThereSaysSo) {
   const auto secret = read_secret_file((folder_ / "nothing").string());
   ASSERT_FALSE(secret);
   EXPECT_EQ(secret.error().code(), Errc::not_found);
-  EXPECT_EQ(read_secret_file(folder_.string()).error().code(), Errc::unavailable);
+  EXPECT_EQ(read_secret_file(folder_.path().string()).error().code(), Errc::unavailable);
 }
 
 }  // namespace

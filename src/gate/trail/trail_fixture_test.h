@@ -6,6 +6,7 @@
 #include "gate/trail/verify.h"
 #include "runtime/scope.h"
 #include "runtime/sim/sim_loop.h"
+#include "test/temporary_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -21,27 +22,12 @@
 
 namespace meridian::trail {
 
-class TemporaryFolder {
- public:
-  // In memory where there is such a place: these tests sync often, and none of them cuts the power.
-  TemporaryFolder() {
-    const std::filesystem::path memory = "/dev/shm";
-    const bool usable = ::access(memory.c_str(), W_OK | X_OK) == 0;
-    std::string name =
-        ((usable ? memory : std::filesystem::temp_directory_path()) / "trail-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+// In memory where there is such a place: these tests sync often, and none of them cuts the power.
+inline std::filesystem::path quick_place() {
+  const std::filesystem::path memory = "/dev/shm";
+  const bool usable = ::access(memory.c_str(), W_OK | X_OK) == 0;
+  return usable ? memory : std::filesystem::temp_directory_path();
+}
 
 inline std::string read_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -169,7 +155,7 @@ class TrailTest : public ::testing::Test {
                                          .duration = std::chrono::milliseconds(12)}));
   }
 
-  TemporaryFolder folder_;
+  TemporaryFolder folder_{quick_place()};
   Metrics metrics_;
   SimLoop main_{1};
   SimLoop other_{2};
