@@ -4,6 +4,7 @@ import json
 import unittest
 
 import node
+from ingest_faults_test import STAMP
 
 CONFIG = """
 roles:
@@ -21,7 +22,6 @@ SCHEMA = """
 CREATE TABLE events (n int NOT NULL, place bigint NOT NULL);
 GRANT SELECT, INSERT, DELETE ON events TO writer;
 """
-STAMP = "iss=meridian;sub=producer;role=producer;req=0193a1c2d3e47f5a8b9c0d1e2f3a4b5c"
 ROTATE = "SELECT meridian.ingest_rotate('3 days', '30 days', '15 minutes')"
 
 
