@@ -7,13 +7,17 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test"))
+
+from ports import free_port  # pylint: disable=wrong-import-position
+
 # script/soak --preset sets it.
 PRESET = os.environ.get("MERIDIAN_SOAK_PRESET", "release")
 # The integration tests set this.
@@ -32,16 +36,6 @@ def build(*targets):
     subprocess.run([str(ROOT / "script/build"), PRESET, *targets], check=True, stdout=subprocess.DEVNULL)
 
 
-def free_port(taken):
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in taken:
-            taken.add(port)
-            return port
-
-
 class Node:
     """Meridian with an owned PostgreSQL and Redis. `settings` is YAML that comes before the shop's roles and views."""
 
@@ -50,8 +44,7 @@ class Node:
         self.home.chmod(0o711)
         self.data = self.home / "data"
         self.log = open(self.home / "node.log", "ab")
-        taken = set()
-        self.ports = {door: free_port(taken) for door in ("postgres", "redis", "http", "nats")}
+        self.ports = {door: free_port() for door in ("postgres", "redis", "http", "nats")}
         self.mutations = list(mutations)
         self.process = None
         self.starts = 0
