@@ -8,8 +8,10 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -45,6 +47,17 @@ def wait_until(condition, what, patience=PATIENCE):
         time.sleep(0.01)
 
 
+def free_port():
+    """A port that nobody listens on. It is none of those that the system gives away by itself, or somebody
+    else might have it before its server does, or while that is away for a moment."""
+    given_away = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = 10_000 + secrets.randbelow(given_away - 10_000) if given_away > 11_000 else 0
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return taken.getsockname()[1]
+
+
 def alive(process):
     """Whether there is such a process; a zombie that nobody has reaped is dead."""
     try:
@@ -52,6 +65,15 @@ def alive(process):
     except (FileNotFoundError, ProcessLookupError):
         return False
     return ") Z" not in stat
+
+
+def parent(process):
+    """The number of the process that started it; none when it is gone."""
+    try:
+        stat = pathlib.Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 class Node:
@@ -145,6 +167,11 @@ class Node:
                 found[int(entry.name)] = name
         return found
 
+    def servers(self, name):
+        """Of an engine's processes that which the node started: PostgreSQL's own may begin at any moment."""
+        return {pid for pid, each in self.engine_processes().items()
+                if each == name and parent(pid) == self.process.pid}
+
     def postmaster(self):
         return int((self.data / "postgres" / "postmaster.pid").read_text().split()[0])
 
@@ -153,14 +180,12 @@ class Node:
 
     def kill_engine(self, name):
         """Kills an engine's process and waits for the next one to serve."""
-        before = {pid for pid, each in self.engine_processes().items() if each == name}
-        for pid in before:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(
-            lambda: {p for p, n in self.engine_processes().items() if n == name} - before,
-            f"{name} is started again",
-        )
+        before = self.servers(name)
+        for pid, each in self.engine_processes().items():
+            if each == name:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.servers(name) - before, f"{name} is started again")
         wait_until(lambda: f"{name}: not serving" not in self.ready(), f"{name} serves")
 
     def ready(self):
