@@ -5,6 +5,7 @@ Ends only what it started: Meridian by the process it holds, the servers behind 
 
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import socket
@@ -33,9 +34,15 @@ def build(*targets):
 
 
 def free_port(taken):
+    """None of those that the system gives away by itself: a node that was killed has to get its own again."""
+    given_away = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
+        port = 10_000 + secrets.randbelow(given_away - 10_000) if given_away > 11_000 else 0
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
             port = probe.getsockname()[1]
         if port not in taken:
             taken.add(port)
@@ -80,7 +87,7 @@ class Node:
     def __exit__(self, *_):
         self.stop()
 
-    def start(self, seconds=60):
+    def start(self, seconds=180):
         command = [str(MERIDIAN), "up", *(word for name in self.mutations for word in ("--test-mutation", name))]
         self.starts += 1
         self.out = self.home / f"node.out.{self.starts}"
