@@ -16,7 +16,7 @@ import unittest
 
 import clients
 import node
-from serve_test import Servers, nats_program
+from serve_test import Servers, free_port, nats_program
 
 TOKEN = "a-token-of-the-cluster"
 CONFIG = """
@@ -72,8 +72,8 @@ class NatsServers:
             raise unittest.SkipTest("no nats-server is installed")
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="meridian-test-"))
         case.addCleanup(shutil.rmtree, self.root)
-        self.ports = [node.free_port() for _ in range(count)]
-        routes = [node.free_port() for _ in range(count)]
+        self.ports = [free_port() for _ in range(count)]
+        routes = [free_port() for _ in range(count)]
         self.processes = [None] * count
         case.addCleanup(self.stop)
         for index in range(count):

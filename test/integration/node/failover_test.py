@@ -7,7 +7,7 @@ import unittest
 
 import clients
 import node
-from serve_test import Servers
+from serve_test import Servers, free_port
 
 
 class Address:
@@ -55,7 +55,7 @@ class Standby(Servers):
     def __init__(self, case, primary):
         self.root, self.bin, self.user = primary.root, primary.bin, primary.user
         self.cluster = self.root / "standby"
-        self.port = node.free_port()
+        self.port = free_port()
         self.run(
             "env", "PGPASSWORD=not-guessed", self.bin / "pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port),
             "-U", "owner", "-D", self.cluster, "-X", "stream", "-R", "-c", "fast", "--no-sync",

@@ -331,7 +331,7 @@ class TwoNodesTest(unittest.TestCase):
             "CREATE TABLE events (seq bigserial, n int NOT NULL, k int NOT NULL, place bigint)"
         )
         store = self.servers.root / "jetstream"
-        self.port = node.free_port()
+        self.port = serve_test.free_port()
         self.nats_server = subprocess.Popen(
             [serve_test.nats_program(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", store,
              "--auth", "not-guessed"],

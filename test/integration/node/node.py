@@ -8,10 +8,8 @@ import json
 import os
 import pathlib
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -45,17 +43,6 @@ def wait_until(condition, what, patience=PATIENCE):
         if time.monotonic() > end:
             raise AssertionError(f"not within {patience} s: {what}")
         time.sleep(0.01)
-
-
-def free_port():
-    """A port that nobody listens on. It is none of those that the system gives away by itself, or somebody
-    else might have it before its server does, or while that is away for a moment."""
-    given_away = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = 10_000 + secrets.randbelow(given_away - 10_000) if given_away > 11_000 else 0
-        with socket.socket() as taken, contextlib.suppress(OSError):
-            taken.bind(("127.0.0.1", port))
-            return taken.getsockname()[1]
 
 
 def alive(process):
