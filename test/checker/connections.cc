@@ -47,7 +47,7 @@ Postgres::Postgres(const Options& options, Way way) {
                                           options.database.c_str(),
                                           options.role.c_str(),
                                           token.c_str(),
-                                          "10",
+                                          "60",
                                           nullptr};
   connection_.reset(::PQconnectdbParams(names.data(), values.data(), 0));
   if (::PQstatus(connection_.get()) != CONNECTION_OK) {
@@ -109,7 +109,7 @@ int Postgres::execute(const char* name, std::initializer_list<std::int64_t> valu
 
 Redis::Redis(const Options& options) {
   const auto [host, port] = split_address(options.redis);
-  context_.reset(::redisConnectWithTimeout(host.c_str(), port, {10, 0}));
+  context_.reset(::redisConnectWithTimeout(host.c_str(), port, {60, 0}));
   if (!context_ || context_->err != 0) {
     throw ConnectionError(context_ ? context_->errstr : "out of memory");
   }

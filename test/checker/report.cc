@@ -23,7 +23,7 @@ std::string fetch(const std::string& url) {
   };
   ::curl_easy_setopt(handle.get(), CURLOPT_URL, url.c_str());
   ::curl_easy_setopt(handle.get(), CURLOPT_NOPROXY, "*");
-  ::curl_easy_setopt(handle.get(), CURLOPT_TIMEOUT, 10L);
+  ::curl_easy_setopt(handle.get(), CURLOPT_TIMEOUT, 60L);
   ::curl_easy_setopt(handle.get(), CURLOPT_WRITEFUNCTION, write);
   ::curl_easy_setopt(handle.get(), CURLOPT_WRITEDATA, &body);
   const CURLcode code = ::curl_easy_perform(handle.get());

@@ -217,7 +217,7 @@ class Run:
             if "error" in answer:
                 raise SoakError(f"the stream cannot be changed: {answer}")
             return True
-        self.wait(made, "the stream is as wanted", lambda: 0, 30)
+        self.wait(made, "the stream is as wanted", lambda: 0)
 
     def settle(self):
         """Until all that was sent is done, and the reader has read it."""
@@ -372,13 +372,13 @@ class Run:
 
 def kill_meridian(run, _):
     run.node.kill()
-    run.node.start(180)
+    run.node.start()
 
 
 def restart_meridian(run, _):
     run.node.process.terminate()
     run.node.process.wait(120)
-    run.node.start(180)
+    run.node.start()
 
 
 def kill_nats(run, _):
@@ -573,7 +573,7 @@ def begin_serving(run):
     def running():
         rules = run.told("ingest", "status").get("rules", [])
         return rules and all(rule["state"] == "running" for rule in rules) and run.told("outbox", "status").get("owner")
-    run.wait(running, "the rules run", lambda: 0, 60)
+    run.wait(running, "the rules run", lambda: 0)
 
 
 def find_mutation(seed, say):

@@ -73,7 +73,7 @@ class Node:
     def __exit__(self, *_):
         self.stop()
 
-    def start(self, seconds=60):
+    def start(self, seconds=180):
         command = [str(MERIDIAN), "up", *(word for name in self.mutations for word in ("--test-mutation", name))]
         self.starts += 1
         self.out = self.home / f"node.out.{self.starts}"

@@ -124,6 +124,10 @@ class NatsServers:
             return json.loads(client.next()[2])
         return None
 
+    def answer(self, request):
+        """JetStream's answer, as soon as it has one."""
+        return node.wait_until(lambda: self.ask(request), f"JetStream answers {request}")
+
     def wait_until_answering(self):
         def answers():
             told = self.ask("INFO")
@@ -149,7 +153,7 @@ class NatsServers:
 
     def read(self, stream):
         """All messages: headers as a dictionary, the payload."""
-        count = self.ask("STREAM.INFO." + stream)["state"]["messages"]
+        count = self.answer("STREAM.INFO." + stream)["state"]["messages"]
         with self.connect() as client:
             to = client.inbox + ".read"
             client.subscribe(to)
@@ -203,6 +207,14 @@ def make_database(case, servers):
     servers.sql(SCHEMA)
 
 
+def let_rows_in(servers):
+    """From when on the outbox has all of them: ingest needs no more than the rights to begin."""
+    node.wait_until(lambda: servers.sql(
+        "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'meridian_publish_%' AND tgtype & 4 <> 0") != "0",
+        "the table's new rows are published")
+    servers.sql(GRANTS)
+
+
 class Producer:
     """Publishes the numbers one after the other through the doors of all nodes in turn, each again, by its
     id, until the stream has acknowledged it."""
@@ -244,7 +256,7 @@ class Producer:
                         self.sent_again += len(waiting)
                         waiting = self.round(client, waiting)
                         time.sleep(0.02)
-            except (OSError, KeyError, AssertionError, clients.Ended):
+            except (OSError, KeyError, AssertionError, subprocess.TimeoutExpired, clients.Ended):
                 time.sleep(0.05)
 
     def round(self, client, waiting):
@@ -276,7 +288,7 @@ class ClusterTest(unittest.TestCase):
             running = NamedNode(name, self.servers, config)
             self.addCleanup(running.close)
             self.nodes.append(running.start(command="serve"))
-        self.servers.sql(GRANTS)
+        let_rows_in(self.servers)
         self.producers = []
 
     def rows(self):
@@ -369,14 +381,11 @@ class InstallationsTest(unittest.TestCase):
             running = NamedNode(name, servers, config_of(servers, self.nats))
             self.addCleanup(running.close)
             self.nodes.append(running.start(command="serve"))
-            servers.sql(GRANTS)
+            let_rows_in(servers)
             if name == "a":
                 # The stream of the outbox is its own from here on.
                 for stream in ("ingest_orders", "OUTBOX"):
-                    node.wait_until(lambda: "config" in self.nats.ask("STREAM.INFO." + stream), "it is made")
-                node.wait_until(lambda: servers.sql(
-                    "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'meridian_publish_%'") != "0",
-                    "the table's changes are published")
+                    node.wait_until(lambda: "config" in self.nats.answer("STREAM.INFO." + stream), "it is made")
                 self.publish(range(1, 11))
                 node.wait_until(lambda: self.published(0) == 10, "its rows are published")
 
@@ -396,22 +405,31 @@ class InstallationsTest(unittest.TestCase):
         ids = [headers["Nats-Msg-Id"].split(".") for headers, _ in self.nats.read(stream)]
         return [(installation, int(number)) for _, installation, number in ids]
 
-    def problem(self, index):
-        return self.nodes[index].outbox().get("problem", "")
+    def wait_for(self, index, condition, what):
+        """The state of that node's outbox that the condition is true of."""
+        def told():
+            outbox = self.nodes[index].outbox()
+            return outbox and condition(outbox) and outbox
+
+        return node.wait_until(told, what)
+
+    @staticmethod
+    def of_another(outbox):
+        return "of another installation" in outbox.get("problem", "")
 
     def test_neither_takes_what_is_the_others(self):
         # Each has all messages as rows of its own, by a consumer of its own.
         self.publish(range(11, 21))
         for index in range(2):
             node.wait_until(lambda: self.ids(index) == list(range(1, 21)), "all messages are rows here")
-        consumers = self.nats.ask("CONSUMER.NAMES.ingest_orders")["consumers"]
+        consumers = self.nats.answer("CONSUMER.NAMES.ingest_orders")["consumers"]
         self.assertEqual(len(consumers), 2, consumers)
         for consumer in consumers:
             self.assertRegex(consumer, r"^meridian_orders_[0-9a-f]{12}$")
         # One outbox has the stream. The other says what is wrong, and disturbs nobody.
-        node.wait_until(lambda: "of another installation" in self.problem(1), "it is said")
-        self.assertEqual(self.nodes[1].outbox()["state"], "gap")
-        self.assertRegex(self.problem(1), r"of another installation, [0-9a-f]{12}; .* each needs its own")
+        told = self.wait_for(1, self.of_another, "it is said")
+        self.assertEqual(told["state"], "gap")
+        self.assertRegex(told["problem"], r"of another installation, [0-9a-f]{12}; .* each needs its own")
         self.publish(range(21, 31))
         node.wait_until(lambda: self.published(0) == 30, "the first goes on")
         seen = self.installations()
@@ -433,13 +451,13 @@ class InstallationsTest(unittest.TestCase):
 
     def test_one_takes_the_others_place_when_the_operator_says_so(self):
         self.publish(range(11, 21))
-        node.wait_until(lambda: "of another installation" in self.problem(1), "it is said")
+        self.wait_for(1, self.of_another, "it is said")
         node.wait_until(lambda: self.published(0) == 20, "the first has published all")
         node.wait_until(lambda: self.nodes[1].outbox().get("numbered") == 20, "all rows wait here")
         self.nodes[0].stop()
         self.nodes[1].run("outbox", "resume", "--skip")
-        node.wait_until(lambda: self.nodes[1].outbox().get("state") == "publishing", "it goes on")
-        self.assertEqual(self.published(1), 20)
+        told = self.wait_for(1, lambda outbox: outbox["state"] == "publishing", "it goes on")
+        self.assertEqual(told["published"], 20)
         self.servers[1].sql("INSERT INTO orders (id, customer, place) VALUES (500, 1, 0)")
         node.wait_until(lambda: self.published(1) == 21, "it publishes")
         seen = self.installations()
@@ -447,7 +465,7 @@ class InstallationsTest(unittest.TestCase):
         self.assertNotEqual(seen[-1][0], seen[0][0])
         # Who was there before does not take it back by itself.
         self.nodes[0].start(command="serve")
-        node.wait_until(lambda: "of another installation" in self.problem(0), "the first says so now")
+        self.wait_for(0, self.of_another, "the first says so now")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The protocol of the cache keeps reads fresh, and the checker notices where a part of it is off."""
 
+import re
 import subprocess
 import unittest
 
@@ -27,27 +28,33 @@ def check(running, *arguments):
 
 
 class CoherenceTest(unittest.TestCase):
-    def run_with(self, *mutations):
+    def start(self, *mutations):
         running = node.Node()
         self.addCleanup(running.close)
         running.start(*[part for name in mutations for part in ("--test-mutation", name)])
         running.make_shop()
-        return check(running)
+        return running
+
+    def check_is_found(self, mutation):
+        """Within some looks: how often a read meets the moment depends on the machine."""
+        running = self.start(mutation)
+        for _ in range(8):
+            done = check(running)
+            if re.search(r"\b[1-9][0-9,]* stale", done.stdout):
+                break
+        self.assertRegex(done.stdout, r"\b[1-9][0-9,]* stale", done.stderr)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
 
     def test_no_read_is_stale(self):
-        done = self.run_with()
+        done = check(self.start())
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertRegex(done.stdout, r"(?m)\b0 stale|stale\D+0\b")
 
     def test_without_the_fence_reads_are_stale(self):
-        done = self.run_with("no-fence")
-        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-        self.assertIn("stale", done.stdout + done.stderr)
+        self.check_is_found("no-fence")
 
     def test_without_the_wait_for_the_cache_reads_are_stale(self):
-        done = self.run_with("no-wait")
-        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-        self.assertIn("stale", done.stdout + done.stderr)
+        self.check_is_found("no-wait")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import unittest
 import clients
 import node
 
-# How soon a revocation has ended an open visit.
+# How soon a revocation has ended an open visit, where the machine lets it.
 SOON = 1.0
 
 ROLES = """
@@ -29,7 +30,7 @@ roles:
     postgres: {databases: ["*"], expiry: finish_transaction}
   bounded:
     bind: [{issuer: meridian, subject: bounded}]
-    postgres: {databases: [shop], visits_max: 2, backends_max: 4, statement_timeout: 300ms}
+    postgres: {databases: [shop], visits_max: 8, backends_max: 4, statement_timeout: 1s}
   crowded:
     bind: [{issuer: meridian, subject: crowded}]
     postgres: {databases: [shop], visits_max: 2}
@@ -44,10 +45,17 @@ views:
 """
 
 
-def token_id(token):
-    """The `jti` of a token."""
-    claims = token.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["jti"]
+def claims(token):
+    """What a token says."""
+    text = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def has_pending(process, number):
+    """Whether that signal waits for a process that is stopped."""
+    status = pathlib.Path(f"/proc/{process}/status").read_text()
+    pending = re.findall(r"^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)$", status, re.M)
+    return any(int(mask, 16) & 1 << number - 1 for mask in pending)
 
 
 class RevocationTest(unittest.TestCase):
@@ -64,18 +72,37 @@ class RevocationTest(unittest.TestCase):
         redis.call("GET", "order:1")
         return postgres, redis
 
-    def ends_soon(self, postgres, redis, *arguments):
-        self.node.run("revoke", *arguments, "--reason", "key leaked")
-        began = time.monotonic()
-        for session in (postgres, redis):
-            session.stream.settimeout(node.PATIENCE)
-        said = postgres.wait_for_end()
-        self.assertIsNotNone(said)
-        self.assertIn("revoked", str(said))
-        with self.assertRaises((clients.RedisError, clients.Ended)):
-            while True:
-                redis.reply()
-        self.assertLess(time.monotonic() - began, SOON)
+    def good_token(self):
+        """What is given out after a revocation is good, from the next second on."""
+        def made():
+            token = self.node.token("storefront")
+            try:
+                clients.Postgres(self.node, token, "storefront").close()
+            except clients.PostgresError:
+                return None
+            return token
+
+        return node.wait_until(made, "a token of now is good")
+
+    def ends_soon(self, what):
+        """Open visits end with what() of their token is revoked. Returns the token."""
+        took = []
+        while not took or took[-1] >= SOON:
+            self.assertLess(len(took), 8, f"never soon, but after {took} s")
+            token = self.good_token()
+            postgres, redis = self.both_doors(token)
+            self.node.run("revoke", *what(token), "--reason", "key leaked")
+            began = time.monotonic()
+            for session in (postgres, redis):
+                session.stream.settimeout(node.PATIENCE)
+            said = postgres.wait_for_end()
+            self.assertIsNotNone(said)
+            self.assertIn("revoked", str(said))
+            with self.assertRaises((clients.RedisError, clients.Ended)):
+                while True:
+                    redis.reply()
+            took.append(time.monotonic() - began)
+        return token
 
     def refused(self, token, role="storefront"):
         with self.assertRaises(clients.PostgresError) as refused:
@@ -85,41 +112,25 @@ class RevocationTest(unittest.TestCase):
             clients.Redis(self.node, token, role).close()
 
     def test_by_token_id(self):
-        token, other = self.node.token("storefront"), self.node.token("storefront")
-        sessions = self.both_doors(token)
-        bystander, _ = self.both_doors(other)
-        self.ends_soon(*sessions, "--token-id", token_id(token))
+        bystander, _ = self.both_doors(self.good_token())
+        token = self.ends_soon(lambda token: ("--token-id", claims(token)["jti"]))
         self.refused(token)
         self.assertEqual(bystander.value("SELECT 2"), "2")
 
     def test_by_subject(self):
-        token = self.node.token("storefront")
         bystander = clients.Postgres(self.node, self.node.token("checkout"), "checkout")
         self.addCleanup(bystander.close)
-        self.ends_soon(*self.both_doors(token), "--subject", "storefront")
+        token = self.ends_soon(lambda _: ("--subject", "storefront"))
         self.refused(token)
         self.assertEqual(bystander.value("SELECT 2"), "2")
-        # What is given out later is good again.
-        time.sleep(1.1)
-        clients.Postgres(self.node, self.node.token("storefront"), "storefront").close()
+        self.good_token()
 
     def test_by_role(self):
-        token = self.node.token("storefront")
-        self.ends_soon(*self.both_doors(token), "--role", "storefront")
+        token = self.ends_soon(lambda _: ("--role", "storefront"))
         self.refused(token)
-        time.sleep(1.1)
-        clients.Postgres(self.node, self.node.token("storefront"), "storefront").close()
+        self.good_token()
 
     def test_for_a_time_newer_tokens_too(self):
-        token = self.node.token("checkout")
-        with clients.Postgres(self.node, token, "checkout") as session:
-            self.node.run("revoke", "--subject", "checkout", "--for", "2s")
-            session.stream.settimeout(node.PATIENCE)
-            self.assertIsNotNone(session.wait_for_end())
-        fresh = self.node.token("checkout")
-        with self.assertRaises(clients.PostgresError):
-            clients.Postgres(self.node, fresh, "checkout").close()
-
         def let_in():
             try:
                 clients.Postgres(self.node, self.node.token("checkout"), "checkout").close()
@@ -127,12 +138,25 @@ class RevocationTest(unittest.TestCase):
                 return False
             return True
 
+        # A short time may be over before anybody has asked.
+        for seconds in (2, 10, 40):
+            token = self.node.token("checkout")
+            with clients.Postgres(self.node, token, "checkout") as session:
+                began = time.monotonic()
+                self.node.run("revoke", "--subject", "checkout", "--for", f"{seconds}s")
+                session.stream.settimeout(node.PATIENCE)
+                self.assertIsNotNone(session.wait_for_end())
+            if not let_in():
+                break
+            self.assertGreater(time.monotonic() - began, seconds)
+        else:
+            self.fail("nobody was refused")
         node.wait_until(let_in, "the time is over")
 
     def test_a_revocation_outlives_the_node(self):
         token = self.node.token("patient", ttl="10m")
         clients.Postgres(self.node, token, "patient").close()
-        self.node.run("revoke", "--token-id", token_id(token))
+        self.node.run("revoke", "--token-id", claims(token)["jti"])
         self.node.kill()
         self.node.start()
         with self.assertRaises(clients.PostgresError):
@@ -144,15 +168,40 @@ class ExpiryTest(unittest.TestCase):
     def setUpClass(cls):
         cls.node = node.use_node(cls, ROLES)
 
+    def before_expiry(self, begin):
+        """What begin() gives, done while its tokens are good: they live longer where the machine is slow."""
+        for seconds in (10, 20):
+            began = time.monotonic()
+            try:
+                return begin(f"{seconds}s")
+            except (clients.PostgresError, clients.RedisError, clients.Ended):
+                # It counts in whole seconds.
+                if time.monotonic() < began + seconds - 1:
+                    raise
+        return begin("40s")
+
+    def both_doors(self, ttl):
+        token = self.node.token("checkout", ttl=ttl)
+        session = clients.Postgres(self.node, token, "checkout", timeout=node.PATIENCE)
+        self.addCleanup(session.close)
+        session.query("BEGIN")
+        session.query("UPDATE orders SET status = 'paid' WHERE id = 5")
+        reader = clients.Redis(self.node, self.node.token("storefront", ttl=ttl), "storefront", timeout=node.PATIENCE)
+        self.addCleanup(reader.close)
+        self.assertIn("open", reader.call("GET", "order:5"))
+        return token, session, reader
+
+    def patient(self, ttl):
+        token = self.node.token("patient", ttl=ttl)
+        session = clients.Postgres(self.node, token, "patient", timeout=node.PATIENCE)
+        self.addCleanup(session.close)
+        session.query("BEGIN")
+        session.query("UPDATE orders SET status = 'paid' WHERE id = 6")
+        return session, claims(token)["exp"]
+
     def test_the_visit_ends_with_the_token(self):
-        token = self.node.token("checkout", ttl="10s")
-        redis_token = self.node.token("storefront", ttl="10s")
-        with clients.Postgres(self.node, token, "checkout") as session, clients.Redis(
-            self.node, redis_token, "storefront"
-        ) as reader:
-            session.query("BEGIN")
-            session.query("UPDATE orders SET status = 'paid' WHERE id = 5")
-            self.assertIn("open", reader.call("GET", "order:5"))
+        token, session, reader = self.before_expiry(self.both_doors)
+        with session, reader:
             said = session.wait_for_end()
             self.assertIn("expired", str(said))
             self.assertEqual(said.severity, "FATAL")
@@ -167,12 +216,9 @@ class ExpiryTest(unittest.TestCase):
 
     def test_a_patient_role_finishes_its_transaction(self):
         self.node.owner("GRANT SELECT, UPDATE ON orders TO patient")
-        token = self.node.token("patient", ttl="10s")
-        with clients.Postgres(self.node, token, "patient") as session:
-            session.query("BEGIN")
-            session.query("UPDATE orders SET status = 'paid' WHERE id = 6")
-            end = time.monotonic() + 11.5
-            while time.monotonic() < end:
+        session, end = self.before_expiry(self.patient)
+        with session:
+            while time.time() < end + 1.5:
                 session.query("SELECT 1")
                 time.sleep(0.2)
             notices = " ".join(notice["M"] for notice in session.notices)
@@ -192,6 +238,19 @@ class LimitsTest(unittest.TestCase):
         session = clients.Postgres(self.node, self.node.token(role), role, **settings)
         self.addCleanup(session.close)
         return session
+
+    @staticmethod
+    def in_time(ask):
+        """What it gives, asked until the role's statement_timeout has let it through."""
+        def answer():
+            try:
+                return (ask(),)
+            except clients.PostgresError as error:
+                if error.code != "57014":
+                    raise
+                return None
+
+        return node.wait_until(answer, "a statement is in time")[0]
 
     def test_visits_of_a_role(self):
         token = self.node.token("crowded")
@@ -214,7 +273,7 @@ class LimitsTest(unittest.TestCase):
         node.wait_until(let_in, "the place is free again")
 
     def test_a_statement_ends_in_time_whatever_the_client_sets(self):
-        session = self.session("bounded")
+        session = self.in_time(lambda: self.session("bounded"))
         for sql in (
             "SELECT pg_sleep(60)",
             "SET statement_timeout = 0; SELECT pg_sleep(60)",
@@ -225,29 +284,30 @@ class LimitsTest(unittest.TestCase):
                 with self.assertRaises(clients.PostgresError) as ended:
                     session.query(sql)
                 self.assertEqual(ended.exception.code, "57014")
-        self.assertEqual(session.value("SELECT 1"), "1")
+        self.assertEqual(self.in_time(lambda: session.value("SELECT 1")), "1")
 
     def test_a_cancel_that_comes_too_early_is_sent_again(self):
-        session = self.session("bounded")
-        session.query("SET statement_timeout = 0")
-        backend = int(session.value("SELECT pg_backend_pid()"))
+        session = self.in_time(lambda: self.session("bounded"))
+        self.in_time(lambda: session.query("SET statement_timeout = 0"))
+        backend = int(self.in_time(lambda: session.value("SELECT pg_backend_pid()")))
         # The server hears of the cancel before it has read the statement, and drops it.
         os.kill(backend, signal.SIGSTOP)
         try:
             session.stream.sendall(clients.message(b"Q", b"SELECT pg_sleep(60)\0"))
-            time.sleep(1)
+            node.wait_until(lambda: has_pending(backend, signal.SIGINT), "it is cancelled")
         finally:
             os.kill(backend, signal.SIGCONT)
         with self.assertRaises(clients.PostgresError) as ended:
             session.finish()
         self.assertEqual(ended.exception.code, "57014")
-        self.assertEqual(session.value("SELECT 1"), "1")
+        self.assertEqual(self.in_time(lambda: session.value("SELECT 1")), "1")
 
     def test_the_server_knows_the_timeout_too(self):
-        self.assertEqual(self.session("bounded").value("SHOW statement_timeout"), "300ms")
+        session = self.in_time(lambda: self.session("bounded"))
+        self.assertEqual(self.in_time(lambda: session.value("SHOW statement_timeout")), "1s")
         # Less may be asked for.
-        asked = self.session("bounded", statement_timeout="50ms")
-        self.assertEqual(asked.value("SHOW statement_timeout"), "50ms")
+        asked = self.in_time(lambda: self.session("bounded", statement_timeout="700ms"))
+        self.assertEqual(self.in_time(lambda: asked.value("SHOW statement_timeout")), "700ms")
 
     def test_a_read_only_role_writes_nothing(self):
         self.node.owner("GRANT ALL ON orders TO storefront")
@@ -298,29 +358,13 @@ class SmallLimitsTest(unittest.TestCase):
 limits:
   visits_max: 12
   failed_logins_per_minute: 5
-  idle_timeout: 2s
   request_bytes_max: 64KiB
 engines: {postgres: {settings: {work_mem: 7MB}}}
 """,
         )
 
-    def test_an_idle_client_is_sent_away(self):
-        with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as session:
-            with clients.Redis(self.node, self.node.token("storefront"), "storefront") as reader:
-                for _ in range(6):
-                    time.sleep(0.5)
-                    session.query("SELECT 1")
-                    reader.call("PING")
-                self.assertIn("idle", str(session.wait_for_end()))
-                with self.assertRaises((clients.RedisError, clients.Ended)):
-                    reader.reply()
-
     def test_settings_of_the_owned_server(self):
         self.assertEqual(self.node.owner("SHOW work_mem"), "7MB")
-
-    def test_a_long_statement_is_not_idle(self):
-        with clients.Postgres(self.node, self.node.token("checkout"), "checkout") as session:
-            self.assertEqual(session.value("SELECT 'awake' FROM pg_sleep(3)"), "awake")
 
     def test_a_large_request_is_refused_and_others_go_on(self):
         bystander = clients.Postgres(self.node, self.node.token("checkout"), "checkout")
@@ -335,18 +379,85 @@ engines: {postgres: {settings: {work_mem: 7MB}}}
 
     def test_zz_failed_logins_of_an_address(self):
         # Last by its name: the address is shut out afterwards.
-        codes = []
-        for _ in range(8):
+        checkout, storefront = self.node.token("checkout"), self.node.token("storefront")
+        began = time.monotonic()
+        codes = [self.guess() for _ in range(8)]
+        self.assertEqual(codes[:5], ["28000"] * 5)
+        self.assertEqual(set(codes), {"28000", "53300"})
+        # One more every 12 s.
+        self.assertLessEqual(codes.count("28000"), 5 + (time.monotonic() - began) / 12)
+
+        def shut_out(log_in):
+            while self.guess() != "53300":
+                pass
             try:
-                clients.Postgres(self.node, "no.token.atall", "checkout").close()
-            except clients.PostgresError as error:
-                codes.append(error.code)
-        self.assertEqual(codes, ["28000"] * 5 + ["53300"] * 3)
+                log_in().close()
+            except (clients.PostgresError, clients.RedisError) as refused:
+                return str(refused)
+            return None  # It may have been those 12 s.
+
+        said = node.wait_until(lambda: shut_out(lambda: clients.Postgres(self.node, checkout, "checkout")), "it is refused")
+        self.assertIn("too many failed logins", said)
+        node.wait_until(lambda: shut_out(lambda: clients.Redis(self.node, storefront, "storefront")), "Redis too")
+
+    def guess(self):
+        """The code with which a login without a good token is refused."""
         with self.assertRaises(clients.PostgresError) as refused:
-            clients.Postgres(self.node, self.node.token("checkout"), "checkout").close()
-        self.assertIn("too many failed logins", str(refused.exception))
-        with self.assertRaises(clients.RedisError):
-            clients.Redis(self.node, self.node.token("storefront"), "storefront").close()
+            clients.Postgres(self.node, "no.token.atall", "checkout").close()
+        return refused.exception.code
+
+
+class IdleTest(unittest.TestCase):
+    """Whoever says nothing for idle_timeout, which is so short that others would be in its way."""
+
+    SECONDS = 3
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = node.use_node(cls, ROLES + f"limits: {{idle_timeout: {cls.SECONDS}s}}", shop=False)
+        cls.checkout = cls.node.token("checkout", ttl="1h")
+        cls.storefront = cls.node.token("storefront", ttl="1h")
+
+    def busy(self):
+        """A client of each door that was not sent away for longer than that; None where the machine kept it quiet."""
+        rounds = [time.monotonic()]
+        try:
+            session = clients.Postgres(self.node, self.checkout, "checkout")
+            self.addCleanup(session.close)
+            reader = clients.Redis(self.node, self.storefront, "storefront")
+            self.addCleanup(reader.close)
+            for _ in range(2 * self.SECONDS + 2):
+                rounds.append(time.monotonic())
+                session.query("SELECT 1")
+                reader.call("PING")
+                time.sleep(0.5)
+        except (clients.PostgresError, clients.RedisError, clients.Ended):
+            # Nothing was said since the round before, at most.
+            if time.monotonic() - rounds[-2 if len(rounds) > 1 else -1] < self.SECONDS:
+                raise
+            return None
+        return session, reader
+
+    def test_an_idle_client_is_sent_away(self):
+        session, reader = node.wait_until(self.busy, "who is busy stays")
+        self.assertIn("idle", str(session.wait_for_end()))
+        with self.assertRaises((clients.RedisError, clients.Ended)):
+            reader.reply()
+
+    def test_a_long_statement_is_not_idle(self):
+        def awake():
+            began = time.monotonic()
+            with clients.Postgres(self.node, self.checkout, "checkout") as session:
+                session.send(f"SELECT 'awake' FROM pg_sleep({self.SECONDS + 1})")
+                sent = time.monotonic()
+                try:
+                    return session.finish()
+                except (clients.PostgresError, clients.Ended):
+                    if sent - began < self.SECONDS:
+                        raise
+                    return None  # It was idle before.
+
+        self.assertEqual(node.wait_until(awake, "it comes to its end"), [("awake",)])
 
 
 def outside_address():
@@ -367,7 +478,7 @@ class AddressTest(unittest.TestCase):
             ROLES
             + """
 tls: {certificate: server.pem, key: server.key}
-limits: {visits_per_address: 6, unauthenticated_per_address: 3, login_timeout: 1m}
+limits: {visits_per_address: 6, unauthenticated_per_address: 3, login_timeout: 5m}
 """,
             host=outside_address(),
         )

@@ -54,6 +54,15 @@ def alive(process):
     return ") Z" not in stat
 
 
+def parent(process):
+    """The number of the process that started it; none when it is gone."""
+    try:
+        stat = pathlib.Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 class Node:
     """One data folder and the program that serves it, as often as it is started."""
 
@@ -145,6 +154,11 @@ class Node:
                 found[int(entry.name)] = name
         return found
 
+    def servers(self, name):
+        """Of an engine's processes that which the node started: PostgreSQL's own may begin at any moment."""
+        return {pid for pid, each in self.engine_processes().items()
+                if each == name and parent(pid) == self.process.pid}
+
     def postmaster(self):
         return int((self.data / "postgres" / "postmaster.pid").read_text().split()[0])
 
@@ -153,14 +167,12 @@ class Node:
 
     def kill_engine(self, name):
         """Kills an engine's process and waits for the next one to serve."""
-        before = {pid for pid, each in self.engine_processes().items() if each == name}
-        for pid in before:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(
-            lambda: {p for p, n in self.engine_processes().items() if n == name} - before,
-            f"{name} is started again",
-        )
+        before = self.servers(name)
+        for pid, each in self.engine_processes().items():
+            if each == name:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.servers(name) - before, f"{name} is started again")
         wait_until(lambda: f"{name}: not serving" not in self.ready(), f"{name} serves")
 
     def ready(self):
