@@ -39,14 +39,17 @@ SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 KEY = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 
 
+RESERVED = []
+
+
 def free_ports(count):
+    """Bound here to the end and never listened to: by chance nobody gets them, not even while their servers are down."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    RESERVED.extend(probes)
+    return [probe.getsockname()[1] for probe in probes]
 
 
 class Cluster:

@@ -49,10 +49,17 @@ def nats_program():
     return shutil.which("nats-server") or "/usr/sbin/nats-server"
 
 
+RESERVED = []
+
+
 def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    """Bound here to the end and never listened to: by chance nobody gets it, not even while its server is
+    started again; a server that asks for this very port does."""
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.bind(("127.0.0.1", 0))
+    RESERVED.append(taken)
+    return taken.getsockname()[1]
 
 
 PSQL = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
