@@ -126,7 +126,7 @@ class WireTest(WireCase):
             self.assertNotIn(b"N", clients.read_to_end(stream)[:1])
 
     def test_first_packets_of_impossible_lengths(self):
-        for size in (0, 1, 7, 10_001, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
+        for size in (0, 1, 7, (64 << 10) + 1, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
             with self.subTest(size=size):
                 self.assertNotIn(b"R\0\0\0\x08", self.send_first(struct.pack("!II", size, 3 << 16)))
 
