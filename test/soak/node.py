@@ -32,14 +32,16 @@ def build(*targets):
     subprocess.run([str(ROOT / "script/build"), PRESET, *targets], check=True, stdout=subprocess.DEVNULL)
 
 
-def free_port(taken):
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in taken:
-            taken.add(port)
-            return port
+RESERVED = []
+
+
+def free_port():
+    """Bound here to the end and never listened to: by chance nobody gets it, not even while the node is down."""
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.bind(("127.0.0.1", 0))
+    RESERVED.append(taken)
+    return taken.getsockname()[1]
 
 
 class Node:
@@ -50,8 +52,7 @@ class Node:
         self.home.chmod(0o711)
         self.data = self.home / "data"
         self.log = open(self.home / "node.log", "ab")
-        taken = set()
-        self.ports = {door: free_port(taken) for door in ("postgres", "redis", "http", "nats")}
+        self.ports = {door: free_port() for door in ("postgres", "redis", "http", "nats")}
         self.mutations = list(mutations)
         self.process = None
         self.starts = 0
