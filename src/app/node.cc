@@ -631,22 +631,32 @@ Async<> Node::close() {
   for (const auto& listener : listeners_)
     co_await listener->close();
   bound_.clear();
+  // All loops at once: nobody waits to hear of it until those of another loop have left.
+  struct Stopping {
+    std::shared_ptr<Event> stopped;
+    std::shared_ptr<std::unique_ptr<Scope>> stopper;
+  };
+  std::vector<Stopping> stopping;
   for (const auto& thread : workers_) {
     if (!thread->worker) continue;
     Worker* const worker = thread->worker.get();
     auto stopped = std::make_shared<Event>(loop_);
     auto stopper = std::make_shared<std::unique_ptr<Scope>>();
+    stopping.push_back({.stopped = stopped, .stopper = stopper});
     thread->thread.loop().submit([this, worker, stopped, stopper] {
       *stopper = std::make_unique<Scope>(worker->loop());
-      (*stopper)->spawn([](Loop& main, Worker* stopping, std::shared_ptr<Event> done) -> Async<> {
-        co_await stopping->stop(drain_patience);
+      (*stopper)->spawn([](Loop& main, Worker* ending, std::shared_ptr<Event> done) -> Async<> {
+        co_await ending->stop(drain_patience);
         main.submit([done] { done->set(); });
       }(loop_, worker, stopped));
     });
-    (void)co_await stopped->wait();
-    thread->thread.stop();
-    stopper->reset();
   }
+  for (const Stopping& each : stopping)
+    (void)co_await each.stopped->wait();
+  for (const auto& thread : workers_) {
+    if (thread->worker) thread->thread.stop();
+  }
+  stopping.clear();
   if (main_host_) co_await main_host_->drain(std::chrono::milliseconds(100));
   if (ingest_) co_await ingest_->close();
   co_await scope_.close();

@@ -225,10 +225,17 @@ TEST_F(PoolTest, ALoginThatTakesTooLongGivesItsPlaceBack) {
     co_await until([&] { return visit.answer.has_value(); });
     EXPECT_EQ(visit.refusal(), Errc::timeout);
     source_.release();
-    Asked next;
-    ask(next);
-    co_await until([&] { return next.has(); });
-    co_await give_back(next);
+    // The next one has the place; it asks again where its own login is too slow for such a short
+    // time.
+    for (;;) {
+      Asked next;
+      ask(next);
+      co_await until([&] { return next.answer.has_value(); });
+      if (!next.has() && next.answer && next.refusal() == Errc::timeout) continue;
+      EXPECT_TRUE(next.has());
+      if (next.has()) co_await give_back(next);
+      break;
+    }
   });
 }
 

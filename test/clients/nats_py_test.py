@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 import unittest
 
 import nats
@@ -11,7 +12,7 @@ from nats.js.errors import KeyNotFoundError
 
 from node import Node
 
-PATIENCE = 20
+PATIENCE = 60
 NODE = None
 
 
@@ -44,6 +45,16 @@ class Door(unittest.IsolatedAsyncioTestCase):
             allow_reconnect=False, connect_timeout=PATIENCE, **options)
         self.connections.append(connection)
         return connection
+
+    async def open_soon(self, **options):
+        """A handshake that begins too late for the door to wait for it, as on a busy machine, fails: INFO is there first."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await self.open(**options)
+            except (OSError, nats.errors.Error):
+                if time.monotonic() > until:
+                    raise
 
     async def complaint(self):
         return str(await asyncio.wait_for(self.errors.get(), PATIENCE))
@@ -113,7 +124,7 @@ class Door(unittest.IsolatedAsyncioTestCase):
             self.assertIn("authorization violation", str(caught.exception).lower())
 
     async def test_jetstream_stores_and_delivers(self):
-        stream = self.client.jetstream()
+        stream = self.client.jetstream(timeout=PATIENCE)
         await stream.add_stream(name="ORDERS", subjects=["orders.stream.>"])
         try:
             for number in range(20):
@@ -140,7 +151,7 @@ class Door(unittest.IsolatedAsyncioTestCase):
         self.assertIn("permissions violation", (await self.complaint()).lower())
 
     async def test_key_value(self):
-        stream = self.client.jetstream()
+        stream = self.client.jetstream(timeout=PATIENCE)
         bucket = await stream.create_key_value(api.KeyValueConfig(bucket="CARTS", history=5))
         try:
             first = await bucket.put("c1", b"apple")
@@ -161,7 +172,7 @@ class Door(unittest.IsolatedAsyncioTestCase):
         context = ssl.create_default_context(cafile=NODE.ca)
         for first in (False, True):
             with self.subTest(first=first):
-                connection = await self.open(tls=context, tls_hostname="localhost", tls_handshake_first=first)
+                connection = await self.open_soon(tls=context, tls_hostname="localhost", tls_handshake_first=first)
                 subscription = await connection.subscribe("orders.tls")
                 await connection.publish("orders.tls", b"x" * 300_000)
                 self.assertEqual(len((await subscription.next_msg(PATIENCE)).data), 300_000)

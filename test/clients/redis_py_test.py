@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import re
 import threading
 import time
 import unittest
+import urllib.request
 
 import psycopg
 import redis
@@ -17,7 +19,7 @@ from node import Node, REFUSALS
 
 
 class FreshTokens(redis.CredentialProvider):
-    """Gives a new token each time: the first one short-lived, so that a second one is needed."""
+    """Gives a new token each time: the first one is short-lived, but good for a login, so that a second one is needed."""
 
     def __init__(self, node, subject="storefront"):
         self.node = node
@@ -26,7 +28,7 @@ class FreshTokens(redis.CredentialProvider):
 
     def get_credentials(self):
         self.given += 1
-        return "default", self.node.token(self.subject, ttl="3s" if self.given == 1 else "10m")
+        return "default", self.node.token(self.subject, ttl="6s" if self.given == 1 else "10m")
 
 
 def setUpModule():
@@ -36,6 +38,12 @@ def setUpModule():
     SQL = unittest.enterModuleContext(psycopg.connect(
         host="127.0.0.1", port=NODE.doors["postgres"][1], dbname="shop", user="checkout", sslmode="disable",
         password=TOKENS["checkout"], autocommit=True))
+
+
+def visits():
+    """How many connections the door has."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{NODE.doors['http'][1]}/metrics", timeout=30) as answer:
+        return int(re.search(r'^meridian_visits\{door="redis"[^}]*\} (\d+)$', answer.read().decode(), re.M)[1])
 
 
 class RedisPyTest(unittest.TestCase):
@@ -232,12 +240,13 @@ class RedisPyTest(unittest.TestCase):
                 self.assertEqual(tokens.given, 2)
 
     def test_a_fresh_token_before_the_old_one_ends_leaves_the_connection(self):
-        token = self.node.token("storefront", ttl="4s")
+        token = self.node.token("storefront", ttl="10s")
+        expired = time.monotonic() + 11
         clients = [self.connect(protocol, token=token, single_connection_client=True) for protocol in (2, 3)]
         numbers = [client.client_id() for client in clients]
         for client in clients:
             client.execute_command("AUTH", "default", self.tokens["storefront"])
-        time.sleep(6)
+        time.sleep(max(0, expired - time.monotonic()))
         for client in clients:
             self.assertEqual(client.hget("order:2", "id"), "2")
         self.assertEqual([client.client_id() for client in clients], numbers)
@@ -373,12 +382,18 @@ class AsyncRedisPyTest(unittest.IsolatedAsyncioTestCase):
             await client.rpush("queue", "job")
             self.assertEqual(list(await waiting), ["queue", "job"])
             # asyncio closes the connection of a call that is cancelled; nothing is popped for it afterwards.
+            before = visits()
             waiting = asyncio.create_task(client.blpop("queue", timeout=30))
             self.assertEqual((await asyncio.wait([waiting], timeout=0.2))[0], set())
             waiting.cancel()
             with self.assertRaises(asyncio.CancelledError):
                 await waiting
-            await asyncio.sleep(0.5)
+            until = time.monotonic() + 60
+            while visits() >= before:
+                self.assertLess(time.monotonic(), until, "the door still has the connection")
+                await asyncio.sleep(0.01)
+            # What Redis hears next it hears after the end of the one that waited.
+            await client.ping()
             await client.rpush("queue", "kept")
             self.assertEqual(await client.lrange("queue", 0, -1), ["kept"])
 

@@ -35,15 +35,16 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
       const auto version = co_await migrate(**session, loop.after(patience));
       EXPECT_TRUE(version) << version.error().detail();
     }
-    Lease first(loop, statements, {.name = "work", .owner = "a", .ttl = seconds(2)});
-    Lease second(loop,
-                 statements,
-                 {.name = "work", .owner = "b", .ttl = seconds(2), .retry = milliseconds(50)});
+    // Longer than a busy machine stands still.
+    constexpr Duration ttl = seconds(8);
+    Lease first(loop, statements, {.name = "work", .owner = "a", .ttl = ttl});
+    Lease second(
+        loop, statements, {.name = "work", .owner = "b", .ttl = ttl, .retry = milliseconds(50)});
     first.start();
     EXPECT_TRUE(co_await first.becomes(true, loop.after(patience)));
     EXPECT_EQ(first.epoch(), 1U);
     second.start();
-    EXPECT_FALSE(co_await second.becomes(true, loop.after(seconds(3))));
+    EXPECT_FALSE(co_await second.becomes(true, loop.after(ttl + seconds(1))));
     EXPECT_TRUE(first.held());
 
     const auto fence = [&](std::string epoch) -> Async<Result<Rows>> {
@@ -60,7 +61,7 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
     Session writer(*node.postgres);
     EXPECT_EQ(writer.query("BEGIN"), "");
     EXPECT_EQ(writer.query("SELECT meridian.fence('work', 1)"), "");
-    (void)co_await loop.sleep(seconds(3));
+    (void)co_await loop.sleep(ttl + seconds(1));
     EXPECT_TRUE(first.held());
     co_await first.close();
     EXPECT_FALSE(co_await second.becomes(true, loop.after(seconds(1))));
@@ -77,9 +78,9 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
         {},
         loop.after(patience));
     EXPECT_TRUE(kept) << kept.error().detail();
-    Lease heir(loop, statements, {.name = "old", .owner = "b", .ttl = seconds(2)});
+    Lease heir(loop, statements, {.name = "old", .owner = "b", .ttl = ttl});
     heir.start();
-    EXPECT_TRUE(co_await heir.becomes(true, loop.after(seconds(5))));
+    EXPECT_TRUE(co_await heir.becomes(true, loop.after(patience)));
     EXPECT_EQ(heir.epoch(), 8U);
     co_await heir.close();
 
@@ -87,7 +88,7 @@ TEST(Leases, FenceWhoeverHadThemBefore) {
     EXPECT_EQ(writer.query("SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity"
                            " WHERE pid <> pg_backend_pid() AND usename = 'meridian'"),
               "t");
-    (void)co_await loop.sleep(seconds(3));
+    (void)co_await loop.sleep(ttl + seconds(1));
     EXPECT_TRUE(co_await second.becomes(true, loop.after(patience)));
     co_await second.close();
 

@@ -44,7 +44,7 @@ struct Stage {
   RealRedis& server;
   LinkPool& pool;
   Metrics& metrics;
-  Deadline soon() const { return loop.after(seconds(10)); }
+  Deadline soon() const { return loop.after(seconds(60)); }
 };
 
 void run(redis::RedisLogin login,
@@ -59,7 +59,8 @@ void run(redis::RedisLogin login,
     EXPECT_TRUE(started) << started.error().detail();
     if (started) {
       const auto connector = server.connector(login);
-      LinkPool pool(loop, *connector, metrics, {.exclusive_max = 4});
+      // One, so that whoever comes next waits for its reset, however long that takes.
+      LinkPool pool(loop, *connector, metrics, {.exclusive_max = 1, .reset_timeout = seconds(60)});
       pool.start();
       Stage stage{.loop = loop, .server = server, .pool = pool, .metrics = metrics};
       co_await body(stage);

@@ -45,7 +45,7 @@ Async<> stop_when_sealed(Loop& loop,
                          std::array<std::atomic<int>, 2>& heads,
                          std::atomic<bool>& enough,
                          std::array<EpollLoop*, 2> loops) {
-  const Deadline deadline = loop.after(std::chrono::seconds(30));
+  const Deadline deadline = loop.after(std::chrono::seconds(90));
   while ((heads[0] < 5 || heads[1] < 5) && !deadline.passed(loop.now())) {
     (void)co_await loop.sleep(std::chrono::milliseconds(5));
   }

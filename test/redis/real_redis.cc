@@ -39,7 +39,7 @@ Async<Result<void>> RealRedis::start(std::vector<std::string> arguments) {
                                .log_file = folder_ / "redis.log"});
   if (!started) co_return std::unexpected(std::move(started).error());
   server_ = *std::move(started);
-  const Deadline deadline = loop_.after(seconds(20));
+  const Deadline deadline = loop_.after(seconds(60));
   for (;;) {
     const auto answer = co_await talk("PING\r\n", "\r\n");
     if (answer && !answer->starts_with("-LOADING")) co_return Result<void>();
@@ -49,7 +49,7 @@ Async<Result<void>> RealRedis::start(std::vector<std::string> arguments) {
 }
 
 Async<Result<std::string>> RealRedis::talk(std::string_view bytes, std::string_view end) {
-  const Deadline deadline = loop_.after(seconds(20));
+  const Deadline deadline = loop_.after(seconds(60));
   MERIDIAN_CO_TRY(Socket socket, co_await connect(loop_, endpoint(), deadline));
   SocketStream stream(loop_, std::move(socket));
   // An early error makes the server close while we write; what it said is still there to read.

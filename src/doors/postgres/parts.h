@@ -34,8 +34,10 @@ struct TimelineFacts {
 
 struct PostgresDoorLimits {
   Duration login_timeout = std::chrono::seconds(5);
-  Duration farewell_timeout = std::chrono::seconds(1);   // For the last message to a slow client.
-  Duration hear_out_timeout = std::chrono::seconds(10);  // For the rest of what is refused.
+  Duration farewell_timeout = std::chrono::seconds(1);  // For the last message to a slow client.
+  // For the rest of what is refused: hundreds of megabytes over a slow network, or to a busy
+  // machine.
+  Duration hear_out_timeout = std::chrono::seconds(60);
   Duration cancel_timeout = std::chrono::seconds(5);
   std::size_t pending_bytes_max = 16 << 20;  // Of a message that has to be looked at whole.
   std::size_t request_bytes_max = 64 << 20;  // Of a message of the client.

@@ -68,7 +68,8 @@ class Client:
             self.read += more
         at = self.read.index(mark) + len(mark)
         got, self.read = self.read[:at], self.read[at:]
-        return got
+        # The server's own PING comes when it likes: on a busy machine in the middle of anything.
+        return re.sub(rb"(?m)^PING\r\n", b"", got)
 
     def to_end(self):
         try:
@@ -263,9 +264,8 @@ def compare_at_random(door_port, direct_port, token, rounds, seed):
                 size = chance.randrange(1, 200) if pieces else len(left)
                 client.say(left[:size])
                 left = left[size:]
-            # The server's first PING comes when it likes.
             answer = without_stamp(client.until(b'"no.more"\'\r\nPONG\r\n'))
-            answers.append(in_order(answer).replace(b"\r\nPING\r\n", b"\r\n"))
+            answers.append(in_order(answer))
             client.close()
         if not answers[0] == answers[1] == answers[2]:
             # All up to a little before the first difference is of no interest.
@@ -558,10 +558,19 @@ def main():
         check("after a broken handshake", Client(port, f'"auth_token":"{token}"').until(b"+OK\r\n") == b"+OK\r\n")
 
         # Ends of a visit.
-        brief = run("token", "--subject", "checkout", "--ttl", "1s")
-        expiring = Client(port, f'"auth_token":"{brief}"', ',"verbose":false')
-        expiring.say(b"SUB orders.e 1\r\nPING\r\n")
-        check("before it expires", expiring.until(b"PONG\r\n") == b"PONG\r\n")
+        # As brief as it can be, and long enough to log in with.
+        for ttl in ("1s", "4s", "16s"):
+            brief = run("token", "--subject", "checkout", "--ttl", ttl)
+            expiring = Client(port, f'"auth_token":"{brief}"', ',"verbose":false')
+            try:
+                expiring.say(b"SUB orders.e 1\r\nPING\r\n")
+                got = expiring.until(b"PONG\r\n")
+            except OSError as error:
+                got = error
+            if got == b"PONG\r\n":
+                break
+            expiring.close()
+        check("before it expires", got == b"PONG\r\n", got)
         check("a token's expiry ends the visit",
               expiring.to_end() == b"-ERR 'User Authentication Expired'\r\n<closed>")
         revoked = Client(port, f'"auth_token":"{other}"', ',"verbose":false')

@@ -208,6 +208,8 @@ class Faults(unittest.TestCase):
             for cut in cuts:
                 cut()
                 time.sleep(seconds_each)
+            node.wait_until(lambda: len(producer.acknowledged) > 100 and len(published) > 100,
+                            "there is enough of both")
         finally:
             producer.stopped = True
             writing.clear()
@@ -223,7 +225,7 @@ class Faults(unittest.TestCase):
         # What the producer was not told of may be there too.
         last = self.stream_last("EVENTS")
         if dead:
-            last -= last // dead
+            last -= -(-last // dead)  # From 0 on, which is one of them.
             acknowledged = {n for n in acknowledged if n % dead}
         node.wait_until(lambda: self.numbers("SELECT count(*) FROM events")[0] >= last,
                         f"{last} rows", patience=120)

@@ -20,8 +20,6 @@ CONFIG = SHOP_CONFIG.replace(
     '  order_changes:\n    table: orders\n    subject: "orders.changed.{id}"\n', ""
 )
 
-ROLE_TIMEOUT = 10.0
-
 
 class Load:
     """Writers that publish the values of one counter, which makes them commit in its order."""
@@ -29,29 +27,33 @@ class Load:
     def __init__(self, running, writers=3):
         self.running = running
         self.stopping = False
+        self.done = [0] * writers
         running.owner(
             "CREATE TABLE turns (n bigint); INSERT INTO turns VALUES (0);"
             "GRANT SELECT, UPDATE ON turns TO checkout"
         )
-        self.threads = [threading.Thread(target=self.write) for _ in range(writers)]
+        self.threads = [threading.Thread(target=self.write, args=(each,)) for each in range(writers)]
         for thread in self.threads:
             thread.start()
 
-    def write(self):
+    def write(self, writer):
         while not self.stopping:
             try:
                 token = self.running.token("checkout")
-                with clients.Postgres(
-                    self.running, token, "checkout", timeout=ROLE_TIMEOUT
-                ) as session:
+                with clients.Postgres(self.running, token, "checkout") as session:
                     while not self.stopping:
                         session.query(
                             "WITH t AS (UPDATE turns SET n = n + 1 RETURNING n)"
                             " SELECT meridian.publish('shop.events.turn', n::text) FROM t"
                         )
+                        self.done[writer] += 1
             except Exception:
                 # The node or its database is down; what became of the statement the counter says.
                 time.sleep(0.05)
+
+    def wait_for_more(self, count):
+        then = sum(self.done)
+        node.wait_until(lambda: sum(self.done) >= then + count, f"{count} more are committed")
 
     def stop(self):
         self.stopping = True
@@ -95,9 +97,10 @@ class KillsTest(unittest.TestCase):
         self.addCleanup(load.stop)
         chance = random.Random(seed)
         for _ in range(times):
+            load.wait_for_more(20)
             time.sleep(chance.uniform(0.2, 0.9))
             what(running)
-        time.sleep(0.5)
+        load.wait_for_more(20)
         load.stop()
         total = check_stream(self, running)
         self.assertGreater(total, 50)

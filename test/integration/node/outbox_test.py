@@ -29,12 +29,8 @@ CONFIG = (
 )
 
 
-def status(running, code=0):
-    return json.loads(running.run("--json", "outbox", "status", code=code))
-
-
 def status_of_now(running):
-    """The same, whatever it says; empty while nobody answers."""
+    """Whatever it says; empty while nobody answers."""
     return json.loads(running.run("--json", "outbox", "status", code=None).stdout or "{}")
 
 
@@ -49,10 +45,21 @@ def wait_published(running, count=0):
     return node.wait_until(published, f"{count} messages or more are published")
 
 
+def count_triggers(running, table=None):
+    """Those that tell of changes. They come and go one by one."""
+    of = f" AND tgrelid = '{table}'::regclass" if table else ""
+    return int(running.owner(f"SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'meridian_publish_%'{of}"))
+
+
+def wait_triggers(running, count):
+    node.wait_until(lambda: count_triggers(running) == count, f"there are {count} triggers")
+
+
 class OutboxTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.node = node.use_node(cls, CONFIG)
+        wait_triggers(cls.node, 4)
 
     def session(self):
         session = clients.Postgres(self.node, self.node.token("checkout"), "checkout")
@@ -189,8 +196,12 @@ class OutboxTest(unittest.TestCase):
                          [False, True] * (writers * rounds))
 
     def test_a_large_transaction_is_published_whole(self):
-        before = wait_published(self.node)["published"]
         session = self.session()
+        # Behind all that was committed before: when it has come, so has everything else.
+        visit = self.subscriber("shop.events.before")
+        session.query("SELECT meridian.publish('shop.events.before', '')")
+        visit.message()
+        before = wait_published(self.node)["published"]
         session.query(
             "INSERT INTO orders SELECT n, 1, 'open', 0, 0 FROM generate_series(100001, 130000) n"
         )
@@ -228,47 +239,48 @@ class OutboxTest(unittest.TestCase):
             "the rows are removed",
             90,
         )
-        self.assertEqual(self.node.owner("SELECT count(*) FROM meridian.outbox_batches"), "0")
+        node.wait_until(
+            lambda: self.node.owner("SELECT count(*) FROM meridian.outbox_batches") == "0",
+            "and what says their numbers",
+            90,
+        )
 
 
 class RulesTest(unittest.TestCase):
     def test_triggers_come_and_go_with_their_rule(self):
-        running = node.use_node(self, CONFIG)
-        triggers = (
-            "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'meridian_publish_%'"
-        )
-        self.assertEqual(running.owner(triggers), "4")
-        running.write_config(CONFIG.replace("table: orders\n", "table: customers\n")
+        # The row is still there when it is looked for.
+        config = CONFIG.replace("keep: 1s", "keep: 1h")
+        running = node.use_node(self, config)
+        wait_triggers(running, 4)
+        running.write_config(config.replace("table: orders\n", "table: customers\n")
                              .replace("orders.changed.{id}", "shop.changed.{id}.{name}"))
         running.run("config", "reload")
-        node.wait_until(
-            lambda: running.owner(triggers + " AND tgrelid = 'customers'::regclass") == "4",
-            "the triggers are on the other table",
-        )
-        self.assertEqual(running.owner(triggers), "4")
+        node.wait_until(lambda: count_triggers(running, "customers") == 4,
+                        "the triggers are on the other table")
+        wait_triggers(running, 4)
         running.owner("INSERT INTO customers VALUES (900, 'A. B*C > D', 'x@shop.example')")
         wait_published(running)
-        running.write_config(CONFIG.replace("  order_changes:\n    table: orders\n"
+        running.write_config(config.replace("  order_changes:\n    table: orders\n"
                                             '    subject: "orders.changed.{id}"\n', ""))
         running.run("config", "reload")
-        node.wait_until(lambda: running.owner(triggers) == "0", "the triggers are gone")
-        self.assertEqual(
-            running.owner("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON"
-                          " n.oid = pronamespace WHERE nspname = 'meridian' AND"
-                          " proname LIKE 'publish\\_%'"),
-            "0",
+        wait_triggers(running, 0)
+        node.wait_until(
+            lambda: running.owner("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON"
+                                  " n.oid = pronamespace WHERE nspname = 'meridian' AND"
+                                  " proname LIKE 'publish\\_%'") == "0",
+            "and their functions",
         )
         self.assertEqual(
             running.owner("SELECT subject FROM meridian.outbox WHERE subject LIKE 'shop.changed%'"),
             "shop.changed.900.A%2E%20B%2AC%20%3E%20D",
         )
         # A rule whose table comes later counts from then on.
-        running.write_config(CONFIG.replace("table: orders\n", "table: later\n"))
+        running.write_config(config.replace("table: orders\n", "table: later\n"))
         running.run("config", "reload")
-        node.wait_until(lambda: status(running)["broken_rules"], "the rule is said to be broken")
+        node.wait_until(lambda: status_of_now(running).get("broken_rules"), "the rule is said to be broken")
         running.owner("CREATE TABLE later (id int PRIMARY KEY)")
-        node.wait_until(lambda: running.owner(triggers) == "4", "the triggers are there")
-        self.assertEqual(status(running)["broken_rules"], [])
+        wait_triggers(running, 4)
+        node.wait_until(lambda: status_of_now(running).get("broken_rules") == [], "the rule is good")
 
 
 class NamesTest(unittest.TestCase):
@@ -288,11 +300,7 @@ class NamesTest(unittest.TestCase):
             "CREATE TABLE names (n int, o int, c int, i int, identity text);"
             "GRANT ALL ON names TO checkout"
         )
-        node.wait_until(
-            lambda: running.owner(
-                "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'names'::regclass") == "8",
-            "the triggers are installed",
-        )
+        node.wait_until(lambda: count_triggers(running, "names") == 8, "the triggers are installed")
         token = running.token("checkout")
         with clients.Nats(running, token) as all_of, clients.Nats(running, token) as chosen:
             all_of.subscribe("orders.changed.>")

@@ -126,7 +126,7 @@ class PasswordsTest(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
-        self.servers.sql("GRANT SELECT ON orders TO view_reader")
+        self.as_operator("GRANT SELECT ON orders TO view_reader")
         self.note_secrets()
 
     def load(self, running):
@@ -143,17 +143,20 @@ class PasswordsTest(unittest.TestCase):
                 self.passwords.add(hmac.new(secret.encode(), role, hashlib.sha256).hexdigest())
         return secret
 
-    def set_by_hand(self, role):
-        """As an operator does, who tries again when a node was faster."""
+    def as_operator(self, sql):
+        """Who tries again when a node was faster: they change roles too, and make triggers on the table."""
         def done():
             try:
-                self.servers.sql(f"ALTER ROLE {role} PASSWORD 'set-by-hand'")
+                self.servers.sql(sql)
             except AssertionError as error:
                 self.assertIn("tuple concurrently updated", str(error))
                 return False
             return True
 
-        node.wait_until(done, "the password is another one")
+        node.wait_until(done, "no node comes in between")
+
+    def set_by_hand(self, role):
+        self.as_operator(f"ALTER ROLE {role} PASSWORD 'set-by-hand'")
 
     def verifier(self, role="checkout"):
         return self.servers.sql(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'")

@@ -35,7 +35,7 @@ AFTER = """
 roles:
   checkout:
     bind: [{issuer: meridian, subject: checkout}]
-    postgres: {databases: [shop], statement_timeout: 400ms}
+    postgres: {databases: [shop], statement_timeout: 4s}
   storefront:
     bind: [{issuer: meridian, subject: storefront}]
     redis: {read: ["customer:*"]}
@@ -116,7 +116,9 @@ class ReloadTest(unittest.TestCase):
             reader.call("GET", "order:1")
         self.assertIn("NOPERM", str(denied.exception))
         node.wait_until(lambda: self.reads(reader, "customer:1", "Ada"), "the new view is there")
-        self.assertRegex(running.run("views"), r"(?m)^customer +customer:\{id\} +view_reader +cached$")
+        node.wait_until(
+            lambda: re.search(r"(?m)^customer +customer:\{id\} +view_reader +cached$", running.run("views")),
+            "the new view is listed as one that is cached")
 
         def joined():
             try:
@@ -128,7 +130,7 @@ class ReloadTest(unittest.TestCase):
         node.wait_until(joined, "the new role is there")
         # Backends begin with the settings of now.
         with clients.Postgres(running, running.token("checkout"), "checkout") as fresh:
-            self.assertEqual(fresh.value("SHOW statement_timeout"), "400ms")
+            self.assertEqual(fresh.value("SHOW statement_timeout"), "4s")
 
     def test_views_are_listed_with_what_is_wrong(self):
         running = node.use_node(self, BEFORE, shop=False)
@@ -159,7 +161,9 @@ class ReloadTest(unittest.TestCase):
         clients.Postgres(running, running.token("checkout"), "checkout").close()
 
     def test_certificates(self):
-        running = node.Node(BEFORE + "tls: {certificate: server.pem, key: server.key}\n")
+        # The first connection has said nothing while the second certificate is made.
+        config = BEFORE + "tls: {certificate: server.pem, key: server.key}\nlimits: {login_timeout: 5m}\n"
+        running = node.Node(config)
         self.addCleanup(running.close)
         certificate(running.root, "server", 1001)
         running.start()
@@ -167,7 +171,7 @@ class ReloadTest(unittest.TestCase):
         self.addCleanup(first.close)
         self.assertEqual(self.serial(first), 1001)
         certificate(running.root, "server", 2002)
-        self.reload(running, BEFORE + "tls: {certificate: server.pem, key: server.key}\n")
+        self.reload(running, config)
         second = self.tls(running)
         self.addCleanup(second.close)
         self.assertEqual(self.serial(second), 2002)
@@ -199,20 +203,25 @@ class DrainTest(unittest.TestCase):
         running = node.use_node(self, BEFORE, shop=False)
         make_shop(running)
         token = running.token("checkout")
-        busy = clients.Postgres(running, token, "checkout")
-        idle = clients.Postgres(running, token, "checkout")
-        self.addCleanup(busy.close)
-        self.addCleanup(idle.close)
+        # On each of the two loops one of each kind.
+        sessions = [clients.Postgres(running, token, "checkout") for _ in range(4)]
+        for session in sessions:
+            self.addCleanup(session.close)
+        busy, other, *idle = sessions
         busy.query("BEGIN")
         busy.query("UPDATE orders SET status = 'paid' WHERE id = 1")
+        other.query("BEGIN")
+        other.query("SELECT id FROM orders")
         running.signal(signal.SIGTERM)
-        said = idle.wait_for_end()
-        self.assertEqual(said.code, "57P01")
+        for session in idle:
+            self.assertEqual(session.wait_for_end().code, "57P01")
         with self.assertRaises(OSError):
             clients.connect(running.doors["postgres"]).close()
         self.assertIsNone(running.process.poll())
-        busy.query("COMMIT")
-        self.assertEqual(busy.wait_for_end().code, "57P01")
+        for session in (busy, other):
+            session.query("COMMIT")
+        for session in (busy, other):
+            self.assertEqual(session.wait_for_end().code, "57P01")
         self.assertEqual(running.process.wait(node.PATIENCE), 0)
         self.assertEqual(running.engine_processes(), {})
         running.start()

@@ -94,6 +94,12 @@ class RulesReloadTest(unittest.TestCase):
 
         node.wait_until(running, f"{names} run")
 
+    def wait_triggers(self, count):
+        """Of the table whose changes are published; they are made and removed one by one."""
+        node.wait_until(lambda: self.node.owner(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass"
+            " AND tgname LIKE 'meridian_publish_%'") == str(count), f"the table has {count} triggers")
+
     def ids(self, table):
         return [int(each) for each in self.node.owner(f"SELECT id FROM {table} ORDER BY id").split()]
 
@@ -105,9 +111,7 @@ class RulesReloadTest(unittest.TestCase):
         self.assertIn("publish.changes: (not set) -> (entry) (at once)", said)
         self.grant()
         self.wait_running("orders")
-        node.wait_until(lambda: self.node.owner(
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass"
-            " AND tgname LIKE 'meridian_publish_%'") != "0", "the table's changes are published")
+        self.wait_triggers(4)
         subscriber = self.connect()
         subscriber.subscribe("changed.>")
         self.publish([7])
@@ -117,9 +121,7 @@ class RulesReloadTest(unittest.TestCase):
         said = self.reload(NO_RULES)
         self.assertIn("ingest.orders: (entry) -> (not set) (at once)", said)
         node.wait_until(lambda: not self.status(), "the rule is gone")
-        node.wait_until(lambda: self.node.owner(
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass"
-            " AND tgname LIKE 'meridian_publish_%'") == "0", "the triggers are gone")
+        self.wait_triggers(0)
 
     def test_a_rule_changes_under_load_and_others_go_on(self):
         self.reload(config(RULE % ("orders", "0"), OTHER))
@@ -199,8 +201,9 @@ class RulesReloadTest(unittest.TestCase):
         # By the signal as well.
         self.node.signal(signal.SIGHUP)
         node.wait_until(lambda: "the configuration of before stays" in self.node.log_text(), "it is said")
-        self.assertEqual(list(self.status()), ["orders"])
+        self.wait_running("orders")
         self.assertEqual(self.status()["orders"]["epoch"], epoch)
+        self.wait_triggers(4)
         subscriber = self.connect()
         subscriber.subscribe("changed.>")
         self.publish([1])

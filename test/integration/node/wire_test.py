@@ -18,16 +18,18 @@ roles:
   storefront:
     bind: [{issuer: meridian, subject: storefront}]
     redis: {read: ["session:*"], write: ["session:*"]}
-limits: {login_timeout: 2s, request_bytes_max: 1MiB, pipelined_max: 16, failed_logins_per_minute: 100000}
+limits: {login_timeout: %s, request_bytes_max: 1MiB, pipelined_max: 16, failed_logins_per_minute: 100000}
 """
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 
-class WireTest(unittest.TestCase):
+class WireCase(unittest.TestCase):
+    LOGIN_TIMEOUT = "1m"  # Far longer than anything but silence takes.
+
     @classmethod
     def setUpClass(cls):
-        cls.node = node.use_node(cls, CONFIG, shop=False)
+        cls.node = node.use_node(cls, CONFIG % cls.LOGIN_TIMEOUT, shop=False)
         cls.node.owner("CREATE TABLE notes (id int PRIMARY KEY, text text)")
         cls.node.owner("GRANT ALL ON notes TO checkout")
         cls.token = cls.node.token("checkout", ttl="1h")
@@ -35,11 +37,9 @@ class WireTest(unittest.TestCase):
 
     def setUp(self):
         # Others who must not notice.
-        self.postgres = clients.Postgres(self.node, self.token, "checkout")
-        self.addCleanup(self.postgres.close)
+        self.postgres = self.log_in(lambda: clients.Postgres(self.node, self.token, "checkout"))
         self.postgres.query("BEGIN")
-        self.redis = clients.Redis(self.node, self.reader_token, "storefront")
-        self.addCleanup(self.redis.close)
+        self.redis = self.log_in(lambda: clients.Redis(self.node, self.reader_token, "storefront"))
 
     def tearDown(self):
         self.assertEqual(self.postgres.value("SELECT 7"), "7")
@@ -54,10 +54,61 @@ class WireTest(unittest.TestCase):
                 stream.sendall(part)
             return clients.read_to_end(stream)
 
-    def session(self):
-        session = clients.Postgres(self.node, self.token, "checkout")
+    def redis_says(self, text, token=True):
+        """All that a session at the Redis door is answered to `text`, until the node closes."""
+        session = clients.Redis(self.node, self.reader_token if token else None, "storefront")
+        with session:
+            session.stream.sendall(text)
+            return session.received + clients.read_to_end(session.stream)
+
+
+class SilenceTest(WireCase):
+    LOGIN_TIMEOUT = "2s"
+
+    def log_in(self, login):
+        """On a busy machine it may take longer than the limit, too."""
+        def attempt():
+            try:
+                return login()
+            except (OSError, clients.Ended, clients.PostgresError, clients.RedisError):
+                return None
+
+        session = node.wait_until(attempt, "others log in")
         self.addCleanup(session.close)
         return session
+
+    def test_silence_ends_within_the_limit(self):
+        began = time.monotonic()
+        for opening in ((), (SSL_REQUEST,), (startup("checkout", "shop")[:20],)):
+            with self.subTest(opening=opening):
+                self.send_first(*opening)
+        # At the password too.
+        self.send_first(startup("checkout", "shop"))
+        self.assertGreater(time.monotonic() - began, 4 * 1.5)
+        self.assertLess(time.monotonic() - began, 4 * 10)
+
+    def test_a_slow_drip_ends_within_the_limit_too(self):
+        with clients.connect(self.node.doors["postgres"]) as stream:
+            # All of it would take a minute.
+            with self.assertRaises(OSError):
+                for byte in startup("checkout", "shop", application_name="x" * 1_200):
+                    stream.sendall(bytes([byte]))
+                    time.sleep(0.05)
+
+    def test_silence_at_the_redis_door_too(self):
+        began = time.monotonic()
+        self.redis_says(b"", token=False)
+        self.assertLess(time.monotonic() - began, 20)
+
+
+class WireTest(WireCase):
+    def log_in(self, login):
+        session = login()
+        self.addCleanup(session.close)
+        return session
+
+    def session(self):
+        return self.log_in(lambda: clients.Postgres(self.node, self.token, "checkout"))
 
     # ---- The Postgres door.
 
@@ -75,7 +126,7 @@ class WireTest(unittest.TestCase):
             self.assertNotIn(b"N", clients.read_to_end(stream)[:1])
 
     def test_first_packets_of_impossible_lengths(self):
-        for size in (0, 1, 7, 10_001, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
+        for size in (0, 1, 7, (64 << 10) + 1, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
             with self.subTest(size=size):
                 self.assertNotIn(b"R\0\0\0\x08", self.send_first(struct.pack("!II", size, 3 << 16)))
 
@@ -83,25 +134,6 @@ class WireTest(unittest.TestCase):
         for text in (b"GET / HTTP/1.1\r\nHost: node\r\n\r\n", b"*1\r\n$4\r\nPING\r\n", b"\xff" * 64):
             with self.subTest(text=text):
                 self.assertNotIn(b"R\0\0\0\x08", self.send_first(text))
-
-    def test_silence_ends_within_the_limit(self):
-        began = time.monotonic()
-        for opening in ((), (SSL_REQUEST,), (startup("checkout", "shop")[:20],)):
-            with self.subTest(opening=opening):
-                self.send_first(*opening)
-        # At the password too.
-        self.send_first(startup("checkout", "shop"))
-        self.assertGreater(time.monotonic() - began, 4 * 1.5)
-        self.assertLess(time.monotonic() - began, 4 * 10)
-
-    def test_a_slow_drip_ends_within_the_limit_too(self):
-        with clients.connect(self.node.doors["postgres"]) as stream:
-            began = time.monotonic()
-            with self.assertRaises(OSError):
-                for byte in startup("checkout", "shop", application_name="x" * 200):
-                    stream.sendall(bytes([byte]))
-                    time.sleep(0.05)
-            self.assertLess(time.monotonic() - began, 10)
 
     def test_nul_bytes_and_missing_ends_at_the_start(self):
         body = struct.pack("!I", 3 << 16)
@@ -271,13 +303,6 @@ class WireTest(unittest.TestCase):
 
     # ---- The Redis door.
 
-    def redis_says(self, text, token=True):
-        """All that a session is answered to `text`, until the node closes."""
-        session = clients.Redis(self.node, self.reader_token if token else None, "storefront")
-        with session:
-            session.stream.sendall(text)
-            return session.received + clients.read_to_end(session.stream)
-
     def test_redis_lengths(self):
         for text in (
             b"*1\r\n$-5\r\n",
@@ -299,9 +324,6 @@ class WireTest(unittest.TestCase):
         for text in (b"*2\r\n$4\r\nAUTH\r\n$1000000\r\n", b"*1000\r\n", b"x" * 100_000):
             with self.subTest(text=text[:24]):
                 self.assertTrue(self.redis_says(text, token=False).startswith(b"-ERR"))
-        began = time.monotonic()
-        self.redis_says(b"", token=False)
-        self.assertLess(time.monotonic() - began, 20)
 
     def test_redis_split_at_every_byte(self):
         text = clients.command("SET", "session:split", "a\r\nb") + clients.command(
