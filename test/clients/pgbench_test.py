@@ -1,6 +1,5 @@
 """pgbench, the stock binary, through the postgres door."""
 
-import re
 import subprocess
 import unittest
 
