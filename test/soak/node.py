@@ -5,16 +5,19 @@ Ends only what it started: Meridian by the process it holds, the servers behind 
 
 import os
 import pathlib
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test"))
+
+from ports import free_port  # pylint: disable=wrong-import-position
+
 # script/soak --preset sets it.
 PRESET = os.environ.get("MERIDIAN_SOAK_PRESET", "release")
 # The integration tests set this.
@@ -33,22 +36,6 @@ def build(*targets):
     subprocess.run([str(ROOT / "script/build"), PRESET, *targets], check=True, stdout=subprocess.DEVNULL)
 
 
-def free_port(taken):
-    """None of those that the system gives away by itself: a node that was killed has to get its own again."""
-    given_away = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = 10_000 + secrets.randbelow(given_away - 10_000) if given_away > 11_000 else 0
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            port = probe.getsockname()[1]
-        if port not in taken:
-            taken.add(port)
-            return port
-
-
 class Node:
     """Meridian with an owned PostgreSQL and Redis. `settings` is YAML that comes before the shop's roles and views."""
 
@@ -57,8 +44,7 @@ class Node:
         self.home.chmod(0o711)
         self.data = self.home / "data"
         self.log = open(self.home / "node.log", "ab")
-        taken = set()
-        self.ports = {door: free_port(taken) for door in ("postgres", "redis", "http", "nats")}
+        self.ports = {door: free_port() for door in ("postgres", "redis", "http", "nats")}
         self.mutations = list(mutations)
         self.process = None
         self.starts = 0

@@ -14,7 +14,6 @@ import pathlib
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,10 @@ import urllib.request
 
 import nats_clients
 from nats_clients import PATIENCE, Client, Process, check, wait_for
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from ports import free_port  # pylint: disable=wrong-import-position
 
 CONFIG = """
 listen: {{ postgres: 127.0.0.1:0, redis: 127.0.0.1:0, http: 127.0.0.1:0, nats: 127.0.0.1:0 }}
@@ -39,22 +42,12 @@ SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 KEY = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 
 
-def free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 class Cluster:
     def __init__(self, program, root, proxied):
         self.program = program
         self.root = root
-        self.ports = free_ports(3)
-        self.routes = free_ports(3)
+        self.ports = [free_port() for _ in range(3)]
+        self.routes = [free_port() for _ in range(3)]
         self.processes = [None, None, None]
         for index in range(3):
             folder = root / f"server{index}"

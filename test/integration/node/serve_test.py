@@ -4,13 +4,17 @@ import os
 import pathlib
 import pwd
 import shutil
-import socket
 import subprocess
+import sys
 import tempfile
 import unittest
 
 import clients
 import node
+
+sys.path.insert(0, str(node.SOURCE / "test"))
+
+from ports import free_port  # pylint: disable=wrong-import-position
 
 CONFIG = """
 timeline: {{url: "postgres://owner@127.0.0.1:{postgres}/shop", password_file: owner.password, manage_roles: true{more}}}
@@ -47,12 +51,6 @@ def programs():
 def nats_program():
     """Debian has it where the path of users does not lead."""
     return shutil.which("nats-server") or "/usr/sbin/nats-server"
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 PSQL = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
