@@ -36,8 +36,9 @@ struct PostgresDoorLimits {
   Duration login_timeout = std::chrono::seconds(5);
   Duration farewell_timeout = std::chrono::seconds(1);  // For the last message to a slow client.
   // For the rest of what is refused: hundreds of megabytes over a slow network, or to a busy
-  // machine.
+  // machine. Who sends nothing of it for the shorter time has stopped.
   Duration hear_out_timeout = std::chrono::seconds(60);
+  Duration hear_out_silence_max = std::chrono::seconds(10);
   Duration cancel_timeout = std::chrono::seconds(5);
   std::size_t pending_bytes_max = 16 << 20;  // Of a message that has to be looked at whole.
   std::size_t request_bytes_max = 64 << 20;  // Of a message of the client.

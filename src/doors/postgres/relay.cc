@@ -278,18 +278,21 @@ Async<> Relay::hear_out() {
   co_await discard(UINT64_MAX, shared_.parts.loop.after(limits.farewell_timeout));
 }
 
-// Reads so much of the client, or up to its end.
+// Reads so much of the client, or up to its end or its silence.
 Async<> Relay::discard(std::uint64_t bytes, Deadline deadline) {
   Stream& stream = visit_.stream();
-  while (bytes > 0 && !visit_.draining() && !deadline.passed(shared_.parts.loop.now())) {
+  Loop& loop = shared_.parts.loop;
+  const Duration silence_max = shared_.parts.limits.hear_out_silence_max;
+  while (bytes > 0 && !visit_.draining() && !deadline.passed(loop.now())) {
     const Transfer transfer = stream.try_read(shared_.read_buffer);
     if (transfer.status == Transfer::Status::would_block) {
-      if (co_await stream.readable(deadline) != Wake::ready) co_return;
+      const Deadline next = earlier(deadline, loop.after(silence_max));
+      if (co_await stream.readable(next) != Wake::ready) co_return;
     } else if (transfer.status != Transfer::Status::done) {
       co_return;
     } else {
       bytes -= std::min<std::uint64_t>(bytes, transfer.size);
-      if (co_await shared_.parts.loop.yield() != Wake::ready) co_return;
+      if (co_await loop.yield() != Wake::ready) co_return;
     }
   }
 }
