@@ -390,7 +390,7 @@ class BareLoop(PostgresPeer):
         self.node = node
         self.address = ("127.0.0.1", free_port())
         owner = node.sockets.stat() if node else None
-        # The owner of the sockets' folder is who may connect there; the program may be where only root looks.
+        # The owner of the sockets' folder is who may connect there.
         as_whom = (lambda: (os.setgid(owner.st_gid), os.setuid(owner.st_uid))) if owner and os.geteuid() == 0 else None
         self.process = subprocess.Popen(
             [program, kind, str(self.address[1]), "2", argument], stdin=subprocess.PIPE,
