@@ -180,24 +180,21 @@ class ExpiryTest(unittest.TestCase):
                     raise
         return begin("40s")
 
-    def both_doors(self, ttl):
-        token = self.node.token("checkout", ttl=ttl)
-        session = clients.Postgres(self.node, token, "checkout", timeout=node.PATIENCE)
+    def paying(self, role, order, ttl):
+        """The role's token, and a session of it in whose transaction that order is paid."""
+        token = self.node.token(role, ttl=ttl)
+        session = clients.Postgres(self.node, token, role, timeout=node.PATIENCE)
         self.addCleanup(session.close)
         session.query("BEGIN")
-        session.query("UPDATE orders SET status = 'paid' WHERE id = 5")
+        session.query(f"UPDATE orders SET status = 'paid' WHERE id = {order}")
+        return token, session
+
+    def both_doors(self, ttl):
+        token, session = self.paying("checkout", 5, ttl)
         reader = clients.Redis(self.node, self.node.token("storefront", ttl=ttl), "storefront", timeout=node.PATIENCE)
         self.addCleanup(reader.close)
         self.assertIn("open", reader.call("GET", "order:5"))
         return token, session, reader
-
-    def patient(self, ttl):
-        token = self.node.token("patient", ttl=ttl)
-        session = clients.Postgres(self.node, token, "patient", timeout=node.PATIENCE)
-        self.addCleanup(session.close)
-        session.query("BEGIN")
-        session.query("UPDATE orders SET status = 'paid' WHERE id = 6")
-        return session, claims(token)["exp"]
 
     def test_the_visit_ends_with_the_token(self):
         token, session, reader = self.before_expiry(self.both_doors)
@@ -216,7 +213,8 @@ class ExpiryTest(unittest.TestCase):
 
     def test_a_patient_role_finishes_its_transaction(self):
         self.node.owner("GRANT SELECT, UPDATE ON orders TO patient")
-        session, end = self.before_expiry(self.patient)
+        token, session = self.before_expiry(lambda ttl: self.paying("patient", 6, ttl))
+        end = claims(token)["exp"]
         with session:
             while time.time() < end + 1.5:
                 session.query("SELECT 1")
